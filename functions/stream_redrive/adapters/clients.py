@@ -1,0 +1,63 @@
+"""boto3 clients, one for each service and Lambda sandbox."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+_REPEATING = Config(
+    connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 6}, tcp_keepalive=True
+)
+# A PutRecords that timed out may have landed: a blind repetition would redrive its records twice.
+_ONCE = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    """The ledger's client."""
+    return boto3.client("dynamodb", config=_REPEATING)
+
+
+@cache
+def kinesis() -> "KinesisClient":
+    """The client that reads streams."""
+    return boto3.client("kinesis", config=_REPEATING)
+
+
+@cache
+def kinesis_once() -> "KinesisClient":
+    """The client that writes into streams; it never repeats a call by itself."""
+    return boto3.client("kinesis", config=_ONCE)
+
+
+@cache
+def s3() -> "S3Client":
+    """The vault's client."""
+    return boto3.client("s3", config=_REPEATING)
+
+
+@cache
+def sqs() -> "SQSClient":
+    """The poison queue's client."""
+    return boto3.client("sqs", config=_REPEATING)
+
+
+@cache
+def ssm() -> "SSMClient":
+    """The policy's client."""
+    return boto3.client("ssm", config=_REPEATING)
+
+
+@cache
+def stepfunctions() -> "SFNClient":
+    """The redrive machine's client."""
+    return boto3.client("stepfunctions", config=_REPEATING)

@@ -1,0 +1,260 @@
+"""DynamoDB: the ledger.
+
+Items (pk, sk):
+    CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
+    RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
+    RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
+    INCIDENT#<id>, REDRIVE                           how far its redrive has come
+    INCIDENT#<id>, DONE#<step>                       a part of a step that must not be done again
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from stream_redrive.adapters.faults import error_code, faults_of
+from stream_redrive.core.errors import ServiceBusy, WriteConflict
+from stream_redrive.core.notices import format_time, parse_time
+from stream_redrive.core.ports import Clock, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.records import Lineage, Origin
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MAX_TRANSACTION = 100
+MAX_BATCH_GET = 100
+MAX_BATCH_WRITE = 25
+_MAX_ROUNDS = 10
+# Longer than any message may wait (SNS 23 days, queue and DLQ 14 days each) and any parked incident be redriven.
+_KEEP = timedelta(days=400)
+
+T = TypeVar("T")
+Item = dict[str, Any]
+
+
+class DynamoLedger:
+    """The ledger in a table with the keys pk and sk and the TTL attribute expires_at."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+
+    def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
+        """Conditional puts, 100 a transaction; a cancelled transaction names the claims that others hold."""
+        ours: list[bool] = []
+        for batch in _batches(ranges, MAX_TRANSACTION):
+            ours += self._claim_batch(incident_id, shard, batch)
+        return ours
+
+    def _claim_batch(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> list[bool]:
+        ours = [True] * len(ranges)
+        for attempt in range(_MAX_ROUNDS):
+            open_claims = [index for index, mine in enumerate(ours) if mine]
+            if not open_claims:
+                return ours
+            try:
+                with faults_of("dynamodb:TransactWriteItems"):
+                    self._client.transact_write_items(
+                        TransactItems=[{"Put": self._claim_item(incident_id, shard, *ranges[i])} for i in open_claims]
+                    )
+            except ClientError as exc:
+                if error_code(exc) != "TransactionCanceledException":
+                    raise
+                for index, reason in zip(open_claims, exc.response["CancellationReasons"], strict=True):
+                    ours[index] = reason.get("Code") != "ConditionalCheckFailed"
+                if all(ours[index] for index in open_claims):
+                    self._clock.sleep(min(0.05 * 2**attempt, 2))  # a conflict with another claim's transaction
+            else:
+                return ours
+        raise ServiceBusy(f"claims of {shard} are contended")
+
+    def _claim_item(self, incident_id: str, shard: str, start: str, end: str) -> Any:
+        return {
+            "TableName": self._table,
+            "Item": {
+                **_key(f"CLAIM#{shard}", f"{int(end):0128}#{int(start):0128}"),
+                "incident": {"S": incident_id},
+                "expires_at": self._expiry(),
+            },
+            "ConditionExpression": "attribute_not_exists(pk) OR incident = :incident",
+            "ExpressionAttributeValues": {":incident": {"S": incident_id}},
+        }
+
+    def lineage_of(self, stream: str, places: Iterable[Origin]) -> Mapping[Origin, Lineage]:
+        """Consistent BatchGetItem, 100 a call."""
+        found: dict[Origin, Lineage] = {}
+        for batch in _batches(sorted(set(places), key=lambda p: (p.shard_id, p.sequence_number)), MAX_BATCH_GET):
+            by_key = {_record_pk(stream, place): place for place in batch}
+            for item in self._get_all([_key(pk, "LINEAGE") for pk in by_key]):
+                origin = Origin(item["origin_shard"]["S"], item["origin_sequence"]["S"])
+                found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]))
+        return found
+
+    def _get_all(self, keys: list[Item]) -> Iterator[Item]:
+        for attempt in range(_MAX_ROUNDS):
+            with faults_of("dynamodb:BatchGetItem"):
+                reply = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})
+            yield from reply["Responses"].get(self._table, [])
+            unprocessed: Any = reply.get("UnprocessedKeys", {}).get(self._table, {})
+            keys = unprocessed.get("Keys", [])
+            if not keys:
+                return
+            self._clock.sleep(min(0.05 * 2**attempt, 2))
+        raise ServiceBusy("dynamodb:BatchGetItem leaves keys unprocessed")
+
+    def record_redriven(self, stream: str, incident_id: str, copies: Sequence[RedrivenCopy]) -> None:
+        """BatchWriteItem; the same again when a step runs again."""
+        self._write_all(
+            {
+                **_key(_record_pk(stream, copy.place), "LINEAGE"),
+                "origin_shard": {"S": copy.lineage.origin.shard_id},
+                "origin_sequence": {"S": copy.lineage.origin.sequence_number},
+                "attempt": {"N": str(copy.lineage.attempt)},
+                "copy_of_shard": {"S": copy.copy_of.shard_id},
+                "copy_of_sequence": {"S": copy.copy_of.sequence_number},
+                "incident": {"S": incident_id},
+                "expires_at": self._expiry(),
+            }
+            for copy in copies
+        )
+
+    def redrive_cursor(self, incident_id: str) -> RedriveCursor | None:
+        """Consistent GetItem."""
+        with faults_of("dynamodb:GetItem"):
+            item: Any = self._client.get_item(
+                TableName=self._table, Key=_key(f"INCIDENT#{incident_id}", "REDRIVE"), ConsistentRead=True
+            ).get("Item")
+        if item is None:
+            return None
+        return RedriveCursor(
+            next_chunk=int(item["next_chunk"]["N"]),
+            next_line=int(item["next_line"]["N"]),
+            carried=decode_positions(item["carried"]["S"]),
+            sent=int(item["sent"]["N"]),
+            open_since=parse_time(item["open_since"]["S"]) if "open_since" in item else None,
+            open_records=decode_positions(item["open_records"]["S"]),
+            version=int(item["version"]["N"]),
+        )
+
+    def save_redrive_cursor(self, incident_id: str, cursor: RedriveCursor) -> RedriveCursor:
+        """Conditional PutItem over the version that was read."""
+        saved = replace(cursor, version=cursor.version + 1)
+        item: Any = {
+            **_key(f"INCIDENT#{incident_id}", "REDRIVE"),
+            "next_chunk": {"N": str(saved.next_chunk)},
+            "next_line": {"N": str(saved.next_line)},
+            "carried": {"S": encode_positions(saved.carried)},
+            "sent": {"N": str(saved.sent)},
+            "open_records": {"S": encode_positions(saved.open_records)},
+            "version": {"N": str(saved.version)},
+            "expires_at": self._expiry(),
+        }
+        if saved.open_since is not None:
+            item["open_since"] = {"S": format_time(saved.open_since)}
+        with faults_of("dynamodb:PutItem"):
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=item,
+                    ConditionExpression="attribute_not_exists(pk) OR version = :version",
+                    ExpressionAttributeValues={":version": {"N": str(cursor.version)}},
+                )
+            except ClientError as exc:
+                if error_code(exc) != "ConditionalCheckFailedException":
+                    raise
+                # Our own write may have got through although its answer did not, and botocore have repeated it.
+                if self.redrive_cursor(incident_id) != _as_stored(saved):
+                    raise WriteConflict(f"another run redrives incident {incident_id}") from exc
+        return saved
+
+    def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
+        """BatchWriteItem; the same again when a step runs again."""
+        self._write_all(
+            {
+                **_key(_record_pk(stream, record.place), "QUARANTINE"),
+                "origin_shard": {"S": record.origin.shard_id},
+                "origin_sequence": {"S": record.origin.sequence_number},
+                "rule": {"S": record.rule},
+                "verdict": {"S": record.verdict},
+                "chunk_key": {"S": record.chunk_key},
+                "line": {"N": str(record.line)},
+                "incident": {"S": incident_id},
+                "expires_at": self._expiry(),
+            }
+            for record in records
+        )
+
+    def steps_done(self, incident_id: str) -> set[str]:
+        """Consistent Query of the incident's marks."""
+        with faults_of("dynamodb:Query"):
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                ConsistentRead=True,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :done)",
+                ExpressionAttributeValues={":pk": {"S": f"INCIDENT#{incident_id}"}, ":done": {"S": "DONE#"}},
+            )
+            return {item["sk"]["S"].removeprefix("DONE#") for page in pages for item in page["Items"]}
+
+    def mark_done(self, incident_id: str, step: str) -> None:
+        """A mark that steps_done finds."""
+        self._write_all([{**_key(f"INCIDENT#{incident_id}", f"DONE#{step}"), "expires_at": self._expiry()}])
+
+    def _write_all(self, items: Iterable[Item]) -> None:
+        for batch in _batches(items, MAX_BATCH_WRITE):
+            requests: Any = [{"PutRequest": {"Item": item}} for item in batch]
+            for attempt in range(_MAX_ROUNDS):
+                with faults_of("dynamodb:BatchWriteItem"):
+                    reply = self._client.batch_write_item(RequestItems={self._table: requests})
+                requests = reply.get("UnprocessedItems", {}).get(self._table, [])
+                if not requests:
+                    break
+                self._clock.sleep(min(0.05 * 2**attempt, 2))
+            else:
+                raise ServiceBusy("dynamodb:BatchWriteItem leaves items unprocessed")
+
+    def _expiry(self) -> Item:
+        return {"N": str(int((self._clock.now() + _KEEP).timestamp()))}
+
+
+def encode_positions(positions: Sequence[tuple[int, int]]) -> str:
+    """Positions (chunk, line) as text: "0:0-499 1:3" for 501 of them, in their order."""
+    runs: list[list[int]] = []
+    for chunk, line in positions:
+        if runs and runs[-1][0] == chunk and runs[-1][2] == line - 1:
+            runs[-1][2] = line
+        else:
+            runs.append([chunk, line, line])
+    return " ".join(f"{chunk}:{first}-{last}" if last > first else f"{chunk}:{first}" for chunk, first, last in runs)
+
+
+def decode_positions(text: str) -> tuple[tuple[int, int], ...]:
+    """Read encode_positions' text back."""
+    positions: list[tuple[int, int]] = []
+    for chunk, first, last in re.findall(r"(\d+):(\d+)(?:-(\d+))?", text):
+        positions += ((int(chunk), line) for line in range(int(first), int(last or first) + 1))
+    return tuple(positions)
+
+
+def _as_stored(cursor: RedriveCursor) -> RedriveCursor:
+    since: datetime | None = cursor.open_since
+    return replace(cursor, open_since=parse_time(format_time(since)) if since else None)
+
+
+def _key(pk: str, sk: str) -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _record_pk(stream: str, place: Origin) -> str:
+    return f"RECORD#{stream}#{place.shard_id}#{place.sequence_number}"
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

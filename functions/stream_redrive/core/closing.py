@@ -1,0 +1,88 @@
+"""The end of an incident: its account when it closes, its message when it is parked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from stream_redrive.core.capture import CapturedChunk, CaptureManifest
+from stream_redrive.core.chunks import VaultKeys
+from stream_redrive.core.incident import Incident
+from stream_redrive.core.ports import PoisonMessage, PoisonQueue, Vault
+from stream_redrive.core.quarantine import QuarantineManifest
+from stream_redrive.core.records import to_json
+
+# References and counts stay far below the 256 KiB between two states.
+MAX_LISTED = 100
+
+
+class CloseIncident:
+    """Composes an incident's output."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def __call__(
+        self, incident: Incident, verdicts: Mapping[str, int], redrive: Mapping[str, Any], quarantined: int
+    ) -> dict[str, Any]:
+        """The output (DESIGN, contracts).
+
+        Lists of more than 100 entries are named by a reference: "chunks_ref" in place of "chunks", and so on.
+
+        Args:
+            verdicts: counts by class. redrive: its summary. quarantined: how many records the quarantine took.
+        """
+        keys = VaultKeys(incident)
+        manifest = CaptureManifest.load(self._vault, incident)
+        captured: dict[str, Any] = {"outcome": manifest.outcome.value, "records": manifest.records}
+        captured |= self._listed("chunks", _described(manifest.chunks), keys.capture_manifest)
+        captured |= self._listed("missing", [asdict(m) for m in manifest.missing], keys.capture_manifest)
+        if manifest.claimed_elsewhere:
+            captured["claimed_elsewhere"] = manifest.claimed_elsewhere
+        quarantine: dict[str, Any] = {"records": quarantined, "cases": []}
+        written = QuarantineManifest.load(self._vault, incident).chunks if quarantined else ()
+        quarantine |= self._listed("chunks", _described(written), keys.quarantine_manifest)
+        return {
+            "incident_id": incident.id,
+            "capture": captured,
+            "verdicts": dict(verdicts),
+            "redrive": dict(redrive),
+            "quarantine": quarantine,
+        }
+
+    def _listed(self, name: str, entries: Sequence[Mapping[str, Any]], manifest_key: str) -> dict[str, Any]:
+        if len(entries) <= MAX_LISTED:
+            return {name: list(entries)}
+        return {f"{name}_ref": {"bucket": self._vault.bucket, "key": manifest_key, "count": len(entries)}}
+
+
+def _described(written: Sequence[CapturedChunk]) -> list[dict[str, Any]]:
+    return [asdict(chunk) for chunk in written]
+
+
+class ParkIncident:
+    """Puts an incident that could not be finished on the poison queue."""
+
+    def __init__(self, queue: PoisonQueue, bucket: str) -> None:
+        self._queue = queue
+        self._bucket = bucket
+
+    def __call__(self, incident: Incident, failure: Mapping[str, Any], execution_arn: str) -> dict[str, Any]:
+        """Send the message: the notices, where captured chunks lie, and the error as the state machine caught it."""
+        body = {
+            "schema": "stream-redrive.parked/1",
+            "incident": incident.to_input(),
+            "captured": {"bucket": self._bucket, "prefix": VaultKeys(incident).captured},
+            "error": failure.get("Error", "Unknown"),
+            "cause": str(failure.get("Cause", ""))[:4096],
+            "execution_arn": execution_arn,
+        }
+        self._queue.send(
+            [
+                PoisonMessage(
+                    key=f"{incident.id}:parked:{execution_arn}",
+                    body=to_json(body),
+                    attributes={"consumer": incident.shard.consumer, "rule": "parked"},
+                )
+            ]
+        )
+        return {"error": body["error"]}

@@ -1,0 +1,237 @@
+"""What the use cases need from the outside. Each port has an AWS adapter and an in-memory one; one suite holds both."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from stream_redrive.core.records import Lineage, Origin, StreamRecord
+
+
+class Clock(Protocol):
+    """Time, and how much of it a run has left."""
+
+    def now(self) -> datetime:
+        """The current time, aware, UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def remaining_seconds(self) -> float:
+        """Seconds until the run is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One reply of GetRecords. next_iterator is None at the end of a closed shard."""
+
+    records: Sequence[StreamRecord]
+    next_iterator: str | None
+    millis_behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """A shard of a stream. starting_sequence_number: where the shard's own numbers begin."""
+
+    shard_id: str
+    starting_sequence_number: str
+
+
+class StreamReader(Protocol):
+    """Reads shards. The iterators are valid for minutes only: never keep one across a wait.
+
+    Raises, besides ServiceBusy, ServiceUnreachable and AccessDenied: IteratorExpired (read),
+    SequenceNumberRejected (open_at, open_after), ShardNotFound (all).
+    """
+
+    def open_at(self, stream_arn: str, shard_id: str, sequence_number: str) -> str:
+        """An iterator that starts with the record of this number."""
+
+    def open_after(self, stream_arn: str, shard_id: str, sequence_number: str) -> str:
+        """An iterator that starts behind the record of this number."""
+
+    def open_from(self, stream_arn: str, shard_id: str, moment: datetime) -> str:
+        """An iterator that starts with the first record that arrived at or after the moment."""
+
+    def read(self, stream_arn: str, iterator: str) -> Page:
+        """The next page, at most 10,000 records or 10 MiB; may be empty in the middle of a shard."""
+
+    def shards(self, stream_arn: str) -> Sequence[ShardInfo]:
+        """All shards that still hold records, closed ones too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of one record of a PutRecords call: where it landed, or why not."""
+
+    landed: Origin | None
+    error_code: str | None = None
+
+
+class StreamWriter(Protocol):
+    """Writes records into a stream."""
+
+    def put(self, stream_arn: str, records: Sequence[tuple[str, bytes]]) -> Sequence[PutResult]:
+        """Put records (partition key, payload), one call, never repeated by itself.
+
+        Returns:
+            a result for each record, in order; some may have failed.
+
+        Raises:
+            ServiceBusy, ServiceUnreachable: all, some or none may have landed.
+            ShardNotFound: there is no such stream.
+            AccessDenied: none has landed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's key and size in bytes."""
+
+    key: str
+    size: int
+
+
+class Vault(Protocol):
+    """The bucket of captured bytes."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        """Write the object unless the key exists; say whether it was written.
+
+        Raises:
+            WriteConflict: another writer is at the same key at this moment.
+        """
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write the object, whatever is there."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes.
+
+        Raises:
+            VaultObjectMissing: no such object.
+        """
+
+    def list(self, prefix: str) -> Sequence[StoredObject]:
+        """The objects below a prefix, sorted by key."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveCursor:
+    """How far an incident's redrive has come.
+
+    next_chunk, next_line: the first record not yet looked at. carried: records (chunk, line) that a call refused.
+    open_since, open_records: the PutRecords call that was about to be made; what of it landed is unknown.
+    version: counts the writes, so that two runs can't both go on from one.
+    """
+
+    next_chunk: int = 0
+    next_line: int = 0
+    carried: tuple[tuple[int, int], ...] = ()
+    sent: int = 0
+    open_since: datetime | None = None
+    open_records: tuple[tuple[int, int], ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RedrivenCopy:
+    """A record's new place in the stream, and the lineage it carries there."""
+
+    place: Origin
+    lineage: Lineage
+    copy_of: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object."""
+
+    place: Origin
+    origin: Origin
+    rule: str
+    verdict: str
+    chunk_key: str
+    line: int
+
+
+class Ledger(Protocol):
+    """The DynamoDB table: claims, lineage, cursors, quarantine marks."""
+
+    def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
+        """Claim notices (start, end) of a shard for an incident.
+
+        Returns:
+            for each range, in order, whether it is this incident's, now or from an earlier run.
+        """
+
+    def lineage_of(self, stream: str, places: Iterable[Origin]) -> Mapping[Origin, Lineage]:
+        """The lineage of those places that hold redriven records."""
+
+    def record_redriven(self, stream: str, incident_id: str, copies: Sequence[RedrivenCopy]) -> None:
+        """Write the lineage of redriven records."""
+
+    def redrive_cursor(self, incident_id: str) -> RedriveCursor | None:
+        """Where the incident's redrive stands; None before it began."""
+
+    def save_redrive_cursor(self, incident_id: str, cursor: RedriveCursor) -> RedriveCursor:
+        """Save the cursor over the version it was read at; give it back with the next version.
+
+        Raises:
+            WriteConflict: another run has saved since.
+        """
+
+    def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
+        """Write that these records are in quarantine."""
+
+    def steps_done(self, incident_id: str) -> set[str]:
+        """The names that mark_done was called with."""
+
+    def mark_done(self, incident_id: str, step: str) -> None:
+        """Remember that a part of a step took effect and must not be done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonMessage:
+    """A message for the poison queue. key: what makes it the same message when a step runs again."""
+
+    key: str
+    body: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class PoisonQueue(Protocol):
+    """The queue of what waits for a person."""
+
+    def send(self, messages: Sequence[PoisonMessage]) -> None:
+        """Send messages, each once however often the step runs within the queue's deduplication window."""
+
+
+class Executions(Protocol):
+    """The redrive state machine."""
+
+    def start(self, name: str, body: str) -> None:
+        """Start an execution.
+
+        Raises:
+            ExecutionExists: an execution of this name is there already.
+        """
+
+    def status(self, name: str) -> str:
+        """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED."""
+
+
+class ExecutionExists(Exception):
+    """An execution of this name runs or ran within the last 90 days."""
+
+
+class PolicySource(Protocol):
+    """The stored policy document."""
+
+    def versions(self) -> Iterable[tuple[str, str]]:
+        """Pairs (version, text), newest first."""

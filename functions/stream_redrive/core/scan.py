@@ -1,0 +1,99 @@
+"""Reads the wanted records of a shard in one pass, whatever the stream does meanwhile."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from stream_redrive.core.errors import IteratorExpired, SequenceNumberRejected
+from stream_redrive.core.ports import StreamReader
+from stream_redrive.core.records import StreamRecord
+from stream_redrive.core.sequence import Stretch
+
+# The arrival time is approximate; what comes too early is skipped.
+_ARRIVAL_TOLERANCE = timedelta(seconds=1)
+
+
+class ShardScan:
+    """One pass over a shard.
+
+    Reads on through the gap between two stretches when the next one begins within a page, and seeks when it doesn't:
+    iterators and reads are both limited to 5 a second and shared with the consumer.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        stream_arn: str,
+        shard_id: str,
+        stretches: Sequence[Stretch],
+        since: datetime,
+    ) -> None:
+        """stretches: in ascending order. since: when the first wanted record arrived, for a number that is gone."""
+        self._reader = reader
+        self._stream_arn = stream_arn
+        self._shard_id = shard_id
+        self._stretches = stretches
+        self._since = since
+
+    def pages(self, after: str | None = None) -> Iterator[list[StreamRecord]]:
+        """The wanted records, page by page; a page may be empty.
+
+        Args:
+            after: the last record that an earlier pass got.
+
+        Raises:
+            ShardNotFound: no such shard or stream.
+        """
+        remaining = [s for s in self._stretches if after is None or s.last > int(after)]
+        if not remaining:
+            return
+        if after is not None and int(after) >= remaining[0].first:
+            iterator = self._open_after(after)
+        else:
+            iterator, after = self._open_at(remaining[0]), None
+        seen, sought = after, remaining[0]
+        while True:
+            try:
+                page = self._reader.read(self._stream_arn, iterator)
+            except IteratorExpired:
+                iterator = self._open_after(seen) if seen else self._open_at(remaining[0])
+                yield []
+                continue
+            wanted = _pick(page.records, remaining)
+            yield wanted
+            if page.records:
+                seen = page.records[-1].sequence_number
+            at_tip = not page.records and page.millis_behind == 0
+            if not remaining or page.next_iterator is None or at_tip:
+                return
+            if page.records and not wanted and remaining[0] is not sought:
+                iterator, seen, sought = self._open_at(remaining[0]), None, remaining[0]
+            else:
+                iterator = page.next_iterator
+
+    def _open_at(self, stretch: Stretch) -> str:
+        try:
+            return self._reader.open_at(self._stream_arn, self._shard_id, stretch.start)
+        except SequenceNumberRejected:
+            return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
+
+    def _open_after(self, sequence_number: str) -> str:
+        try:
+            return self._reader.open_after(self._stream_arn, self._shard_id, sequence_number)
+        except SequenceNumberRejected:
+            return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
+
+
+def _pick(records: Sequence[StreamRecord], remaining: list[Stretch]) -> list[StreamRecord]:
+    """The records that lie in a stretch; stretches that are passed, or read to their last number, leave remaining."""
+    wanted = []
+    for record in records:
+        number = int(record.sequence_number)
+        while remaining and number > remaining[0].last:
+            remaining.pop(0)
+        if not remaining:
+            break
+        if number in remaining[0]:
+            wanted.append(record)
+        if number == remaining[0].last:
+            remaining.pop(0)
+    return wanted

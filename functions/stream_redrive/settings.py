@@ -1,0 +1,96 @@
+"""Settings: one frozen class for each Lambda, read from its environment, every missing variable named at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from stream_redrive.core.errors import SettingsMissing
+
+
+def _variable(name: str) -> Any:
+    return field(metadata={"variable": name})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Base: reads each field from the variable that its metadata names."""
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings.
+
+        Raises:
+            SettingsMissing: naming every variable that is missing or empty, or holds no number where one belongs.
+        """
+        values: dict[str, Any] = {}
+        wrong: list[str] = []
+        for entry in fields(cls):
+            name = entry.metadata["variable"]
+            text = environment.get(name, "")
+            try:
+                values[entry.name] = float(text) if entry.type in (float, "float") else text
+            except ValueError:
+                text = ""
+            if not text:
+                wrong.append(name)
+        if wrong:
+            raise SettingsMissing(f"set these environment variables: {', '.join(sorted(wrong))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class StartRedriveSettings(Settings):
+    """Settings of StartRedrive."""
+
+    state_machine_arn: str = _variable("REDRIVE_STATE_MACHINE_ARN")
+    vault_bucket: str = _variable("VAULT_BUCKET")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRecordsSettings(Settings):
+    """Settings of CaptureRecords."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyRecordsSettings(Settings):
+    """Settings of ClassifyRecords."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRecordsSettings(Settings):
+    """Settings of QuarantineRecords."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    poison_queue_url: str = _variable("POISON_QUEUE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveRecordsSettings(Settings):
+    """Settings of RedriveRecords."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    settle_seconds: float = _variable("REDRIVE_SETTLE_SECONDS")
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIncidentSettings(Settings):
+    """Settings of CloseIncident."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+
+
+@dataclass(frozen=True, slots=True)
+class ParkIncidentSettings(Settings):
+    """Settings of ParkIncident."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    poison_queue_url: str = _variable("POISON_QUEUE_URL")
