@@ -1,0 +1,11 @@
+"""Where the Lambda code and the state machines lie: inside an installed wheel, or in the checkout's own folders."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = _PACKAGE / "assets"
+_ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1]
+
+FUNCTIONS = _ROOT / "functions"
+REDRIVE_DEFINITION = _ROOT / "statemachines" / "redrive.asl.json"
+POLICY_SCHEMA = FUNCTIONS / "stream_redrive" / "core" / "policy.schema.json"

@@ -1,0 +1,99 @@
+"""cdk-nag (AwsSolutions) finds nothing but what is listed here with its reason."""
+
+import json
+
+import aws_cdk as cdk
+import pytest
+from cdk_nag import AwsSolutionsChecks
+from constructs import IConstruct
+from stream_redrive_cdk import Protection, StreamRedriveStack
+
+from tests.infrastructure import apps
+
+ROOT = "Nag/StreamRedrive"
+BELOW_A_PREFIX = "object keys are not known beforehand; the prefix is the narrowest that S3 has"
+PYTHON = "the Powertools layer and the tests are for Python 3.13, a supported runtime"
+
+# Which functions' roles name a prefix of the vault.
+PREFIXES = {
+    "captured": ("CaptureRecords", "ClassifyRecords", "QuarantineRecords", "RedriveRecords"),
+    "incidents": (
+        "StartRedrive",
+        "CaptureRecords",
+        "ClassifyRecords",
+        "QuarantineRecords",
+        "RedriveRecords",
+        "CloseIncident",
+    ),
+    "quarantine": ("QuarantineRecords",),
+}
+FUNCTIONS = (*PREFIXES["incidents"], "ParkIncident")
+ACCEPTED = {
+    ("AwsSolutions-S1", f"{ROOT}/Vault"): "who reads objects is for CloudTrail: access logs need a bucket of their own",
+    ("AwsSolutions-SQS3", f"{ROOT}/PoisonQueue"): "it is the dead-letter queue",
+    (
+        "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:<Machine>:*]",
+        f"{ROOT}/Functions/StartRedriveRole/DefaultPolicy",
+    ): "an execution is named after its incident; these are the executions of one machine",
+    (
+        "AwsSolutions-IAM5[Resource::*]",
+        f"{ROOT}/Workflow/RedriveRole/DefaultPolicy",
+    ): "AWS has no resource-level permission for log delivery and X-Ray",
+    **{
+        (f"AwsSolutions-IAM5[Resource::<Vault>/{prefix}/*]", f"{ROOT}/Functions/{function}Role/DefaultPolicy"): (
+            BELOW_A_PREFIX
+        )
+        for prefix, functions in PREFIXES.items()
+        for function in functions
+    },
+    **{("AwsSolutions-L1", f"{ROOT}/Functions/{function}"): PYTHON for function in FUNCTIONS},
+}
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    """What cdk-nag has to say: rule and path, with readable names."""
+    outdir = tmp_path_factory.mktemp("nag")
+    app = cdk.App(outdir=str(outdir))
+    role = "arn:aws:iam::111122223333:role/orders"
+    stack = StreamRedriveStack(
+        app,
+        "Nag",
+        protect=[Protection(consumer_arn=apps.ORDERS, consumer_role_arn=role, stream_arn=apps.ORDERS_STREAM)],
+    )
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    # The pack fails the synth when it finds anything; the report says what.
+    with pytest.raises(RuntimeError, match="ValidationFailed"):
+        app.synth()
+    names = {
+        f"<{stack.get_logical_id(element(construct))}.{attribute}>": readable
+        for construct, attribute, readable in (
+            (stack.redrive.vault, "Arn", "<Vault>"),
+            (stack.redrive.state_machine, "Name", "<Machine>"),
+        )
+    }
+    found = set()
+    for report in json.loads((outdir / "validation-report.json").read_text())["pluginReports"]:
+        for violation in report["violations"]:
+            rule = violation["ruleName"]
+            for logical_id, readable in names.items():
+                rule = rule.replace(logical_id, readable)
+            found |= {
+                (rule, construct["constructPath"].removesuffix("/Resource"))
+                for construct in violation["violatingConstructs"]
+            }
+    return found
+
+
+def element(construct: IConstruct) -> cdk.CfnElement:
+    child = construct.node.default_child
+    assert isinstance(child, cdk.CfnElement)
+    return child
+
+
+def test_nothing_is_found_but_what_is_accepted(findings: set[tuple[str, str]]) -> None:
+    assert not findings - ACCEPTED.keys()
+
+
+def test_nothing_is_accepted_that_is_not_found(findings: set[tuple[str, str]]) -> None:
+    assert not ACCEPTED.keys() - findings

@@ -1,0 +1,221 @@
+"""Least privilege: what each role may do is exactly what this table, written by hand, says it needs."""
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from botocore import xform_name
+from botocore.session import get_session
+
+from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
+
+ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
+
+CAPTURED, INCIDENTS, QUARANTINE = "Vault/captured/*", "Vault/incidents/*", "Vault/quarantine/*"
+EXECUTIONS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:WorkflowRedrive:*"
+POLICY = "arn:AWS::Partition:ssm:AWS::Region:AWS::AccountId:parameterPolicy"  # the name brings the slash
+ORDERS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/orders"
+REFUNDS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/refunds"
+STREAMS = {ORDERS_STREAM, REFUNDS_STREAM}
+STREAM_KEY = {"arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000000"}
+
+FUNCTIONS = {
+    "StartRedrive": {
+        "states:StartExecution": {"WorkflowRedrive"},
+        "states:DescribeExecution": {EXECUTIONS},
+        "s3:PutObject": {INCIDENTS},
+        "sqs:ReceiveMessage": {"IntakeQueue"},
+        "sqs:DeleteMessage": {"IntakeQueue"},
+        "sqs:GetQueueAttributes": {"IntakeQueue"},
+    },
+    "CaptureRecords": {
+        "kinesis:GetShardIterator": STREAMS,
+        "kinesis:GetRecords": STREAMS,
+        "kinesis:ListShards": STREAMS,
+        "kms:Decrypt": STREAM_KEY,
+        "s3:PutObject": {CAPTURED, INCIDENTS},
+        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:ListBucket": {"Vault"},
+        "dynamodb:PutItem": {"Ledger"},
+        "dynamodb:GetItem": {"Ledger"},
+        "dynamodb:BatchGetItem": {"Ledger"},
+        "dynamodb:Query": {"Ledger"},
+    },
+    "ClassifyRecords": {
+        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:PutObject": {INCIDENTS},
+        "ssm:GetParameter": {POLICY},
+        "ssm:GetParameterHistory": {POLICY},
+    },
+    "QuarantineRecords": {
+        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:PutObject": {QUARANTINE, INCIDENTS},
+        "sqs:SendMessage": {"PoisonQueue"},
+        "dynamodb:Query": {"Ledger"},
+        "dynamodb:BatchWriteItem": {"Ledger"},
+    },
+    "RedriveRecords": {
+        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "kinesis:PutRecords": STREAMS,
+        "kinesis:ListShards": STREAMS,
+        "kinesis:GetShardIterator": STREAMS,
+        "kinesis:GetRecords": STREAMS,
+        "kms:Decrypt": STREAM_KEY,
+        "kms:GenerateDataKey": STREAM_KEY,
+        "dynamodb:GetItem": {"Ledger"},
+        "dynamodb:PutItem": {"Ledger"},
+        "dynamodb:BatchGetItem": {"Ledger"},
+        "dynamodb:BatchWriteItem": {"Ledger"},
+    },
+    "CloseIncident": {"s3:GetObject": {INCIDENTS}},
+    "ParkIncident": {"sqs:SendMessage": {"PoisonQueue"}},
+}
+
+# AWS has no resource-level permission for these two groups.
+LOG_DELIVERY = {  # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+TRACING = {  # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xray-tracing.html
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
+}
+CALLED_BY_MACHINE = set(FUNCTIONS) - {"StartRedrive"}
+MACHINE = {
+    "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_MACHINE},
+    **{action: {"*"} for action in LOG_DELIVERY | TRACING},
+}
+
+# What Lambda calls in the consumer's name. https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
+POLL_STREAM = {
+    "kinesis:DescribeStream",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:ListShards",
+}
+TOPIC = {"sns:Publish": {"IntakeOnFailureTopic"}}
+CONSUMERS = {
+    "orders": {**{action: {ORDERS_STREAM} for action in POLL_STREAM}, **TOPIC},
+    "refunds": {**{action: {REFUNDS_STREAM} for action in POLL_STREAM}, **TOPIC, "kms:Decrypt": STREAM_KEY},
+}
+
+
+def own_log(name: str) -> dict[str, set[str]]:
+    return {f"logs:{action}": {f"Functions{name}Logs"} for action in ("CreateLogStream", "PutLogEvents")}
+
+
+def test_each_role_may_do_exactly_what_its_table_says(plain: SynthesisedStack) -> None:
+    expected = {f"Functions{name}Role": {**own_log(name), **actions} for name, actions in FUNCTIONS.items()}
+    assert plain.grants() == {**expected, "WorkflowRedriveRole": MACHINE, **CONSUMERS}
+
+
+def test_no_role_gets_a_managed_or_inline_policy_besides(plain: SynthesisedStack) -> None:
+    for role in plain.of_type("AWS::IAM::Role").values():
+        assert role.keys() <= {"AssumeRolePolicyDocument", "Description"}
+
+
+def test_a_star_stands_for_every_resource_only_where_aws_knows_no_narrower_one(plain: SynthesisedStack) -> None:
+    everywhere = {
+        action
+        for statement in plain.statements()
+        if "*" in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+    assert everywhere == LOG_DELIVERY | TRACING
+
+
+def test_no_action_is_a_pattern(plain: SynthesisedStack) -> None:
+    assert not [a for statement in plain.statements() for a in listed(statement["Action"]) if "*" in a]
+
+
+def test_the_capture_may_list_nothing_but_captured_objects(plain: SynthesisedStack) -> None:
+    [condition] = [s["Condition"] for s in plain.statements() if s["Action"] == "s3:ListBucket"]
+    assert condition == {"StringLike": {"s3:prefix": "captured/*"}}
+
+
+def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: SynthesisedStack) -> None:
+    for name, role in plain.of_type("AWS::IAM::Role").items():
+        [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+        service = "states" if "WorkflowRedriveRole" in name else "lambda"
+        assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+
+
+# Several API operations are checked under the name of another.
+CHECKED_AS = {
+    "dynamodb:TransactWriteItems": "dynamodb:PutItem",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+}
+SERVICES = {"stepfunctions": "states"}
+BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+
+def test_what_is_granted_is_what_the_adapters_call() -> None:
+    granted = {action for actions in FUNCTIONS.values() for action in actions if not action.startswith("kms:")}
+    assert {
+        action for module in ADAPTERS.glob("*.py") for action in called_actions(module)
+    } == granted - BY_LAMBDA_ITSELF
+
+
+def called_actions(module: Path) -> set[str]:
+    """Return the IAM actions behind the client calls in an adapter that is named after its service."""
+    service = module.stem
+    if service not in get_session().get_available_services():
+        return set()
+    operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=str(name))]):
+                names.add(name)
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="_client"), attr=name)):
+                names.add(name)
+    actions = {f"{SERVICES.get(service, service)}:{operations[name]}" for name in names & operations.keys()}
+    return {CHECKED_AS.get(action, action) for action in actions}
+
+
+@pytest.mark.parametrize(
+    ("function", "actions"),
+    [
+        ("StartRedrive", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("CaptureRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("ClassifyRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("QuarantineRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("RedriveRecords", {"kms:Decrypt"}),
+        ("CloseIncident", {"kms:Decrypt"}),
+        ("ParkIncident", {"kms:Decrypt", "kms:GenerateDataKey"}),
+    ],
+)
+def test_each_function_may_use_the_key_no_further_than_it_reads_and_writes(
+    stacks: Mapping[str, SynthesisedStack], function: str, actions: set[str]
+) -> None:
+    grants = stacks["Encrypted"].grants()[f"RedriveFunctions{function}Role"]
+    assert {action for action, resources in grants.items() if "Key" in resources} == actions
+
+
+def test_the_key_of_the_stream_goes_to_who_reads_or_writes_the_stream(
+    stacks: Mapping[str, SynthesisedStack],
+) -> None:
+    grants = stacks["Encrypted"].grants()
+    uses = {
+        (role, action)
+        for role, actions in grants.items()
+        for action, resources in actions.items()
+        if "StreamKey" in resources
+    }
+    assert uses == {
+        ("RedriveFunctionsCaptureRecordsRole", "kms:Decrypt"),
+        ("RedriveFunctionsRedriveRecordsRole", "kms:Decrypt"),
+        ("RedriveFunctionsRedriveRecordsRole", "kms:GenerateDataKey"),
+        ("OrdersServiceRole", "kms:Decrypt"),
+    }

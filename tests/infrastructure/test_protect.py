@@ -1,0 +1,151 @@
+"""What `protect` promises: a mapping that loses nothing, and the permissions that it needs, wherever things live."""
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_kinesis as kinesis
+from aws_cdk.assertions import Match, Template
+from stream_redrive_cdk import Protection, StreamRedrive
+
+from tests.infrastructure import apps
+from tests.infrastructure.templates import SynthesisedStack, readable
+
+MAPPING = "AWS::Lambda::EventSourceMapping"
+
+
+def test_a_failed_batch_is_split_retried_a_few_times_and_reported_to_us(plain: SynthesisedStack) -> None:
+    Template.from_json(plain.template).has_resource_properties(
+        MAPPING,
+        {
+            "FunctionName": apps.ORDERS,
+            "EventSourceArn": apps.ORDERS_STREAM,
+            "BatchSize": 100,
+            "BisectBatchOnFunctionError": True,
+            "MaximumRetryAttempts": 3,
+            "MaximumRecordAgeInSeconds": 6 * 3600,
+            "ParallelizationFactor": 1,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "DestinationConfig": {"OnFailure": {"Destination": {"Ref": Match.string_like_regexp("OnFailureTopic")}}},
+            "StartingPosition": "TRIM_HORIZON",
+            "FilterCriteria": Match.absent(),
+        },
+    )
+
+
+def test_every_setting_of_a_mapping_can_be_chosen(plain: SynthesisedStack) -> None:
+    [mapping] = [found for found in plain.of_type(MAPPING).values() if found["FunctionName"] == apps.REFUNDS]
+    assert {
+        name: mapping.get(name) for name in mapping.keys() - {"DestinationConfig", "FunctionName", "EventSourceArn"}
+    } == {
+        "BatchSize": 500,
+        "BisectBatchOnFunctionError": True,
+        "MaximumBatchingWindowInSeconds": 5,
+        "MaximumRetryAttempts": 7,
+        "MaximumRecordAgeInSeconds": 120,
+        "ParallelizationFactor": 4,
+        "FilterCriteria": {"Filters": [{"Pattern": '{"data":{"kind":["refund"]}}'}]},
+        "StartingPosition": "LATEST",
+    }
+
+
+def test_the_alias_of_an_imported_consumer_is_kept(plain: SynthesisedStack) -> None:
+    assert apps.ORDERS.endswith(":live")
+    assert apps.ORDERS in {readable(found["FunctionName"]) for found in plain.of_type(MAPPING).values()}
+
+
+def test_the_consumers_role_is_ready_before_lambda_checks_it(plain: SynthesisedStack) -> None:
+    for name, resource in plain.template["Resources"].items():
+        if resource["Type"] == MAPPING and "Consumers" in name:
+            [policy] = resource["DependsOn"]
+            assert plain.template["Resources"][policy]["Type"] == "AWS::IAM::Policy"
+
+
+def test_an_imported_consumer_without_a_role_comes_with_the_permissions_to_add(
+    stacks: Mapping[str, SynthesisedStack],
+) -> None:
+    [warning] = stacks["Unknown"].messages
+    assert warning.startswith("warning: ")
+    for part in (
+        apps.ORDERS,
+        "kinesis:GetRecords, kinesis:GetShardIterator, kinesis:ListShards",
+        apps.ORDERS_STREAM,
+        "sns:Publish on the topic (output OnFailureTopicArn)",
+    ):
+        assert part in warning
+
+
+def test_two_consumers_of_one_stream_are_two_mappings_and_one_grant(stacks: Mapping[str, SynthesisedStack]) -> None:
+    twice = stacks["Twice"]
+    consumers = {
+        readable(found["FunctionName"]) for name, found in twice.of_type(MAPPING).items() if "FirstConsumers" in name
+    }
+    assert consumers == {"Orders", "Refunds"}
+    reads = [statement["Resource"] for statement in twice.statements() if "kinesis:PutRecords" in statement["Action"]]
+    assert [readable(stream) for stream in reads] == ["Stream", "Stream"], "one for each of the two constructs"
+
+
+def test_a_mapping_of_your_own_reports_to_us_once_its_stream_is_watched(
+    stacks: Mapping[str, SynthesisedStack],
+) -> None:
+    twice = stacks["Twice"]
+    destination = twice.one(MAPPING, "HandMade")["DestinationConfig"]["OnFailure"]["Destination"]
+    assert readable(destination) == "SecondIntakeOnFailureTopic"
+    grants = twice.grants()
+    assert grants["ReturnsServiceRole"]["sns:Publish"] == {"SecondIntakeOnFailureTopic"}
+    assert grants["SecondFunctionsCaptureRecordsRole"]["kinesis:GetRecords"] == {"Stream"}
+    assert grants["SecondFunctionsRedriveRecordsRole"]["kinesis:PutRecords"] == {"Stream"}
+
+
+def test_a_consumer_of_another_stack_depends_on_nothing_of_ours(stacks: Mapping[str, SynthesisedStack]) -> None:
+    theirs, ours = stacks["Theirs"], stacks["Ours"]
+    assert "Theirs" in ours.depends_on
+    assert "Ours" not in theirs.depends_on
+    assert not theirs.of_type(MAPPING)
+    assert [name for name in ours.of_type(MAPPING) if "Consumers" in name]
+
+
+def test_protecting_a_consumer_on_a_stream_twice_is_refused() -> None:
+    stack = cdk.Stack(cdk.App(), "Stack")
+    redrive = StreamRedrive(stack, "Redrive")
+    orders, stream = apps.consumer(stack, "Orders"), kinesis.Stream(stack, "Stream")
+    redrive.protect(consumer=orders, stream=stream)
+    with pytest.raises(ValueError, match="Stack/Orders is already protected on Stack/Stream"):
+        redrive.protect(consumer=orders, stream=stream)
+
+
+def test_a_mapping_keeps_its_name_whatever_is_protected_before_it() -> None:
+    def names(*consumers: str) -> dict[str, str]:
+        stack = cdk.Stack(cdk.App(), "Stack")
+        redrive = StreamRedrive(stack, "Redrive")
+        stream = kinesis.Stream(stack, "Stream")
+        return {
+            name: redrive.protect(consumer=apps.consumer(stack, name), stream=stream).node.path for name in consumers
+        }
+
+    assert names("Orders", "Refunds") == names("Refunds", "Orders")
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({}, "missing in a protection: consumer_arn, stream_arn"),
+        ({"consumer_arn": apps.ORDERS}, "missing in a protection: stream_arn"),
+        (
+            {"consumer_arn": apps.ORDERS, "stream_arn": apps.ORDERS_STREAM, "retries": 3},
+            "unknown in a protection: retries; known: .*retry_attempts",
+        ),
+        ("orders", "a protection is a JSON object"),
+        (
+            {"consumer_arn": apps.ORDERS, "stream_arn": apps.ORDERS_STREAM, "starting_position": "START"},
+            "starting_position is 'START', not TRIM_HORIZON or LATEST",
+        ),
+        (
+            {"consumer_arn": apps.ORDERS_STREAM, "stream_arn": apps.ORDERS},
+            "consumer_arn is no ARN of a Lambda function",
+        ),
+    ],
+)
+def test_a_protection_that_is_wrong_says_what(document: object, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Protection.from_json(document)
