@@ -1,0 +1,252 @@
+"""A small AWS in process (moto): the real state machine runs the real handlers, and no wait takes time."""
+
+import base64
+import gzip
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+import pytest
+from moto import mock_aws
+from stream_redrive import bootstrap
+from stream_redrive.adapters import clients
+from stream_redrive.adapters.clock import LambdaClock
+
+from tests.support import build
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+STATE_MACHINES = Path(__file__).parents[2] / "statemachines"
+STEPS = {
+    "CaptureRecords": "capture_records",
+    "ClassifyRecords": "classify_records",
+    "QuarantineRecords": "quarantine_records",
+    "RedriveRecords": "redrive_records",
+    "CloseIncident": "close_incident",
+    "ParkIncident": "park_incident",
+}
+VAULT, TABLE, QUEUE, PARAMETER, STREAM = "vault", "ledger", "poison.fifo", "/redrive/policy", "orders-stream"
+ENVIRONMENT = {
+    "VAULT_BUCKET": VAULT,
+    "LEDGER_TABLE": TABLE,
+    "POLICY_PARAMETER": PARAMETER,
+    "POISON_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}",
+    "REDRIVE_STATE_MACHINE_ARN": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:redrive",
+    "REDRIVE_SETTLE_SECONDS": "1",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "StreamRedrive",
+    "POWERTOOLS_TRACE_DISABLED": "true",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+}
+# What a developer's shell may carry and what would lead the clients away from moto.
+FOREIGN = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_REGION")
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+@dataclass
+class Context:
+    """A Lambda context."""
+
+    function_name: str
+    millis: int = 900_000
+    memory_limit_in_mb: int = 1024
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
+
+    @property
+    def invoked_function_arn(self) -> str:
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function_name}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.millis
+
+
+@dataclass
+class Cloud:
+    """The cloud of one test. slept: each wait of the state machine and of the handlers, in seconds."""
+
+    slept: list[float]
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    contexts: dict[str, Context] = field(default_factory=dict)
+    visited: list[str] = field(default_factory=list)
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = boto3.client(service, region_name=REGION)
+        return self._clients[service]
+
+    # the world around the service
+
+    def produce(self, records: Sequence[tuple[str, bytes]]) -> list[build.StreamRecord]:
+        """Put records into the stream and read them back as the stream holds them."""
+        kinesis = self.client("kinesis")
+        entries = [{"PartitionKey": key, "Data": data} for key, data in records]
+        for start in range(0, len(entries), 500):
+            kinesis.put_records(StreamName=STREAM, Records=entries[start : start + 500])
+        return self.stream_records()[-len(records) :]
+
+    def stream_records(self) -> list[build.StreamRecord]:
+        """Everything that the stream holds, shard by shard."""
+        kinesis, found = self.client("kinesis"), []
+        for shard in kinesis.list_shards(StreamName=STREAM)["Shards"]:
+            iterator = kinesis.get_shard_iterator(
+                StreamName=STREAM, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            while page := (reply := kinesis.get_records(ShardIterator=iterator))["Records"]:
+                iterator = reply["NextShardIterator"]
+                found += [
+                    build.StreamRecord(
+                        shard["ShardId"],
+                        r["SequenceNumber"],
+                        r["PartitionKey"],
+                        r["ApproximateArrivalTimestamp"].isoformat(),
+                        r["Data"],
+                    )
+                    for r in page
+                ]
+        return found
+
+    def set_policy(self, policy: Mapping[str, Any] | str) -> None:
+        text = policy if isinstance(policy, str) else json.dumps(policy)
+        self.client("ssm").put_parameter(Name=PARAMETER, Value=text, Type="String", Overwrite=True)
+        bootstrap._policy_cache.cache_clear()  # a minute passes
+
+    # the service
+
+    def call(self, name: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Invoke a handler as Lambda does, JSON in and JSON out."""
+        handler = self.handlers[name]
+        context = self.contexts.get(name) or Context(name)
+        result: dict[str, Any] = json.loads(json.dumps(handler(json.loads(json.dumps(event)), context)))
+        return result
+
+    def run(self, incident: build.Incident, name: str | None = None) -> dict[str, Any]:
+        """Run the redrive machine on an incident; the finished execution's description."""
+        arn = self.client("stepfunctions").start_execution(
+            stateMachineArn=ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"],
+            name=name or incident.id,
+            input=json.dumps({"incident": incident.to_input()}),
+        )["executionArn"]
+        return self.finished(arn)
+
+    def finished(self, arn: str) -> dict[str, Any]:
+        """Wait for an execution's end."""
+        stepfunctions = self.client("stepfunctions")
+        deadline = time.monotonic() + 60
+        while True:
+            execution: dict[str, Any] = stepfunctions.describe_execution(executionArn=arn)
+            if execution["status"] != "RUNNING":
+                return execution
+            assert time.monotonic() < deadline, "the execution doesn't end"
+            time.sleep(0.02)  # moto runs it on a thread and tells nobody when it ends
+
+    def states(self, arn: str) -> list[str]:
+        """The names of the states that an execution entered."""
+        events = self.client("stepfunctions").get_execution_history(executionArn=arn)["events"]
+        return [e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e]
+
+    # what it leaves
+
+    def poison_messages(self) -> list[dict[str, Any]]:
+        """All messages of the poison queue, which keeps them."""
+        sqs, found = self.client("sqs"), []
+        while batch := sqs.receive_message(
+            QueueUrl=ENVIRONMENT["POISON_QUEUE_URL"], MaxNumberOfMessages=10, VisibilityTimeout=600
+        ).get("Messages"):
+            found += [json.loads(message["Body"]) for message in batch]
+        return found
+
+    def lines(self, prefix: str) -> list[dict[str, Any]]:
+        """The lines of all chunks below a prefix of the vault."""
+        s3 = self.client("s3")
+        found: list[dict[str, Any]] = []
+        for entry in s3.list_objects_v2(Bucket=VAULT, Prefix=prefix).get("Contents", []):
+            body = s3.get_object(Bucket=VAULT, Key=entry["Key"])["Body"].read()
+            found += [json.loads(line) for line in gzip.decompress(body).splitlines()]
+        return found
+
+    def payloads(self, prefix: str) -> list[bytes]:
+        return [base64.b64decode(line["data"]) for line in self.lines(prefix)]
+
+
+@contextmanager
+def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Cloud]:
+    """The cloud with everything that the stack makes, and a stream."""
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    cloud = Cloud(slept=[])
+
+    def invoke(
+        self: Any, name: Any, qualifier: Any, body: Any, headers: Any, response_headers: dict[str, str]
+    ) -> bytes:
+        step = unquote(str(name)).split(":function:")[-1].split(":")[0]
+        cloud.visited.append(step)
+        try:
+            return json.dumps(cloud.call(step, json.loads(body or "{}"))).encode()
+        except Exception as exc:  # noqa: BLE001 - Lambda too turns every exception into a reply
+            response_headers["x-amz-function-error"] = "Unhandled"
+            return json.dumps({"errorType": type(exc).__name__, "errorMessage": str(exc), "stackTrace": []}).encode()
+
+    monkeypatch.setattr("moto.awslambda_simple.models.LambdaSimpleBackend.invoke", invoke)
+    parser = "moto.stepfunctions.parser.asl.component."
+    monkeypatch.setattr(parser + "common.retry.retrier_decl.time", SimpleNamespace(sleep=cloud.slept.append))
+    monkeypatch.setattr(
+        parser + "state.wait.wait_function.wait_function.WaitFunction._wait_interval",
+        lambda self, env, wait_seconds: cloud.slept.append(wait_seconds),
+    )
+    monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
+    clear_caches()
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
+        _create(cloud, shards)
+        yield cloud
+    clear_caches()
+
+
+def clear_caches() -> None:
+    """Forget the clients and the policy that a Lambda sandbox would keep."""
+    for factory in (
+        clients.dynamodb,
+        clients.kinesis,
+        clients.kinesis_once,
+        clients.s3,
+        clients.sqs,
+        clients.ssm,
+        clients.stepfunctions,
+        bootstrap._policy_cache,
+    ):
+        factory.cache_clear()
+
+
+def _create(cloud: Cloud, shards: int) -> None:
+    cloud.client("s3").create_bucket(Bucket=VAULT)
+    cloud.client("kinesis").create_stream(StreamName=STREAM, ShardCount=shards)
+    cloud.client("dynamodb").create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    cloud.client("sqs").create_queue(QueueName=QUEUE, Attributes={"FifoQueue": "true"})
+    cloud.client("ssm").put_parameter(Name=PARAMETER, Value="{}", Type="String")
+    for state, module in STEPS.items():
+        cloud.handlers[state] = importlib.import_module(f"stream_redrive.handlers.{module}").handler
+    cloud.handlers["StartRedrive"] = importlib.import_module("stream_redrive.handlers.start_redrive").handler
+    definition = (STATE_MACHINES / "redrive.asl.json").read_text()
+    for state in STEPS:
+        definition = definition.replace(f"${{{state}Arn}}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{state}")
+    cloud.client("stepfunctions").create_state_machine(
+        name="redrive", definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/redrive"
+    )

@@ -1,0 +1,215 @@
+"""The crash sweep: every AWS call of every step is cut once, and the promise still holds at the end.
+
+Cut before: the run is killed and the call was never made. Cut after: the call took effect, then the run is killed.
+Answer lost: the call took effect, and the run is told that nobody answered. The step then runs again, as the state
+machine (or, for StartRedrive, the queue) lets it.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ReadTimeoutError
+from stream_redrive.core import chunks, packing, redrive
+
+from tests.support import build
+from tests.support.cloud import ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
+
+POISON = {1: b"\x00 not JSON", 6: b"\xff nor this"}
+RECORDS = 8  # two chunks and two PutRecords calls, with the limits below
+CHUNK_RECORDS = 5
+CALL_RECORDS = 4
+CUTS = ("before", "after", "answer lost")
+IN_MACHINE = ("CaptureRecords", "ClassifyRecords", "QuarantineRecords", "RedriveRecords", "CloseIncident")
+
+
+class Killed(BaseException):
+    """The sandbox is gone; no code of the function runs any more."""
+
+
+class Scissors:
+    """Counts the AWS calls of one step's runs and cuts the nth of them."""
+
+    def __init__(self, step: str, how: str = "before") -> None:
+        self.step = step
+        self.calls: list[str] = []
+        self._how = how
+        self._cut_at: int | None = None
+        self.cuts = 0
+        self._here = threading.local()  # the branches of the machine run side by side
+
+    def cut_next(self, index: int) -> None:
+        """Count anew, and cut the call of this index."""
+        self.calls, self._cut_at, self.cuts = [], index, 0
+
+    def around(self, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def run(event: Any, context: Any) -> Any:
+            self._here.inside = True
+            try:
+                return handler(event, context)
+            except Killed as exc:
+                raise type("Lambda.Unknown", (Exception,), {})("the sandbox was killed") from exc
+            finally:
+                self._here.inside = False
+
+        return run
+
+    def call(self, make: Callable[..., Any], client: Any, operation: str, arguments: Any) -> Any:
+        if not getattr(self._here, "inside", False):
+            return make(client, operation, arguments)
+        self.calls.append(operation)
+        if len(self.calls) - 1 != self._cut_at:
+            return make(client, operation, arguments)
+        self.cuts += 1
+        if self._how == "before":
+            raise Killed
+        make(client, operation, arguments)
+        if self._how == "after":
+            raise Killed
+        raise ReadTimeoutError(endpoint_url=operation)
+
+
+@contextmanager
+def cloud_with(scissors: Scissors) -> Iterator[Cloud]:
+    with pytest.MonkeyPatch.context() as monkeypatch, small_aws(monkeypatch, shards=2) as cloud:
+        monkeypatch.setattr(chunks, "MAX_RECORDS", CHUNK_RECORDS)
+        monkeypatch.setattr(redrive, "pack", partial(packing.pack, max_records=CALL_RECORDS))
+        cloud.set_policy({"default": {"decoder": "json", "backoff": {"base_seconds": 0, "max_seconds": 0}}})
+        make = BaseClient._make_api_call
+        monkeypatch.setattr(
+            BaseClient,
+            "_make_api_call",
+            lambda client, operation, arguments: scissors.call(make, client, operation, arguments),
+        )
+        cloud.handlers[scissors.step] = scissors.around(cloud.handlers[scissors.step])
+        yield cloud
+
+
+def produce(cloud: Cloud) -> list[build.StreamRecord]:
+    """Records of one shard, the poison ones among them; some payloads and keys are the same."""
+    payloads = [POISON.get(n, b'{"n": %d}' % (n // 2)) for n in range(RECORDS)]
+    return cloud.produce([("one key", payload) for payload in payloads])
+
+
+def run_to_the_end(cloud: Cloud, batch: list[build.StreamRecord]) -> str:
+    """Run the incident of the batch; where its chunks lie, below "captured/" and "quarantine/"."""
+    half = len(batch) // 2
+    incident = build.incident(
+        *(build.notice_of(part) for part in (batch[:half], batch[half:])),
+        shard=build.ShardRef(build.Source.KINESIS, build.CONSUMER, build.STREAM_ARN, batch[0].shard_id),
+    )
+    execution = cloud.run(incident)
+    assert execution["status"] == "SUCCEEDED", execution
+    output = json.loads(execution["output"])
+    assert output["verdicts"] == {"transient": RECORDS - len(POISON), "poison": len(POISON), "held": 0}
+    assert output["redrive"]["sent"] == RECORDS - len(POISON)
+    assert output["quarantine"]["records"] == len(POISON)
+    return chunks.VaultKeys(incident).captured.removeprefix("captured/")
+
+
+Places = set[tuple[str, str]]
+
+
+def assert_nothing_lost_and_nothing_twice(
+    cloud: Cloud, batch: list[build.StreamRecord], before: Places, path: str
+) -> None:
+    """before: what the stream held before the batch came. path: where its incident's chunks lie."""
+    places = [(r.shard_id, r.sequence_number) for r in batch]
+    poison = [places[n] for n in POISON]
+    for prefix, expected in (("captured/", places), ("quarantine/", poison)):
+        assert [(line["shard_id"], line["sequence_number"]) for line in cloud.lines(prefix + path)] == expected
+    assert cloud.payloads("quarantine/" + path) == list(POISON.values())
+    queued = Counter(m["record"]["lineage"]["origin"]["sequence_number"] for m in cloud.poison_messages())
+    assert queued == Counter(number for _, number in poison)
+    copies = [r for r in cloud.stream_records() if (r.shard_id, r.sequence_number) not in before.union(places)]
+    assert Counter(r.data for r in copies) == Counter(r.data for r in batch if r.data not in POISON.values())
+    items = cloud.client("dynamodb").get_paginator("scan").paginate(TableName=TABLE)
+    ledger = {(i["pk"]["S"], i["sk"]["S"]): i for page in items for i in page["Items"]}
+    origins: Counter[tuple[str, str]] = Counter()
+    for copy in copies:
+        lineage = ledger[f"RECORD#{STREAM}#{copy.shard_id}#{copy.sequence_number}", "LINEAGE"]
+        assert lineage["attempt"]["N"] == "1"
+        origins[lineage["origin_shard"]["S"], lineage["origin_sequence"]["S"]] += 1
+    assert origins == Counter(place for place in places if place not in poison)
+    marked = {place for place in places if (f"RECORD#{STREAM}#{place[0]}#{place[1]}", "QUARANTINE") in ledger}
+    assert marked == set(poison)
+
+
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("step", IN_MACHINE)
+def test_each_step_survives_a_cut_at_each_of_its_calls(step: str, how: str) -> None:
+    scissors = Scissors(step, how)
+    with cloud_with(scissors) as cloud:
+        check_one_incident(cloud)
+        operations = scissors.calls
+        assert operations
+        for index, operation in enumerate(operations):
+            scissors.cut_next(index)
+            try:
+                check_one_incident(cloud)
+            except AssertionError as exc:
+                raise AssertionError(f"cut {how} call {index} of {step}, {operation}: {exc}") from exc
+            assert scissors.cuts or len(scissors.calls) <= index, f"call {index} of {step} was not cut"
+
+
+def check_one_incident(cloud: Cloud) -> None:
+    before = {(r.shard_id, r.sequence_number) for r in cloud.stream_records()}
+    batch = produce(cloud)
+    path = run_to_the_end(cloud, batch)
+    assert_nothing_lost_and_nothing_twice(cloud, batch, before, path)
+
+
+@pytest.mark.parametrize("how", CUTS)
+def test_the_start_survives_a_cut_at_each_of_its_calls(how: str) -> None:
+    for notices in (1, 150):
+        for index in range(2 if notices > 100 else 1):
+            with cloud_with(scissors := Scissors("StartRedrive", how)) as cloud:
+                scissors.cut_next(index)
+                batch = cloud.produce([("one key", b"%d" % n) for n in range(notices)])
+                event = {"Records": [message_of(record) for record in batch]}
+                arns = start_until_taken(cloud, event)
+                assert len(arns) == 1
+                assert cloud.finished(arns[0])["status"] == "SUCCEEDED"
+                assert len(cloud.payloads("captured/")) == notices
+
+
+def message_of(record: build.StreamRecord) -> dict[str, str]:
+    body = build.message(
+        KinesisBatchInfo__startSequenceNumber=record.sequence_number,
+        KinesisBatchInfo__endSequenceNumber=record.sequence_number,
+        KinesisBatchInfo__batchSize=1,
+        KinesisBatchInfo__shardId=record.shard_id,
+    )
+    return {"messageId": f"m-{record.sequence_number}", "eventSource": "aws:sqs", "body": body}
+
+
+def start_until_taken(cloud: Cloud, event: dict[str, Any]) -> list[str]:
+    """Deliver messages as the queue does, until none is left."""
+    for _ in range(5):
+        try:
+            failed = {f["itemIdentifier"] for f in cloud.call("StartRedrive", event)["batchItemFailures"]}
+        except Exception:  # noqa: BLE001 - the queue doesn't ask why either
+            continue
+        event = {"Records": [r for r in event["Records"] if r["messageId"] in failed]}
+        if not failed:
+            break
+    executions = cloud.client("stepfunctions").list_executions(
+        stateMachineArn=ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
+    )["executions"]
+    return [execution["executionArn"] for execution in executions]
+
+
+def test_the_parking_survives_a_cut() -> None:
+    for how in CUTS:
+        with cloud_with(scissors := Scissors("ParkIncident", how)) as cloud:
+            scissors.cut_next(0)
+            shard = build.ShardRef(build.Source.DYNAMODB, build.CONSUMER, build.TABLE_STREAM_ARN, "shardId-1")
+            execution = cloud.run(build.incident(build.notice("1", "2", 2), shard=shard))
+            assert execution["error"] == "IncidentParked"
+            assert [m["schema"] for m in cloud.poison_messages()] == ["stream-redrive.parked/1"]
