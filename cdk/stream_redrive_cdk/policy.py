@@ -78,7 +78,8 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
     """Refuse what each field allows by itself and the functions refuse all the same."""
     base = document.get("default", {})
     merged = {"default": base} | {
-        f"consumers.{name}": {**base, **own} for name, own in document.get("consumers", {}).items()
+        f"consumers.{name}": {**base, **own, "backoff": {**base.get("backoff", {}), **own.get("backoff", {})}}
+        for name, own in document.get("consumers", {}).items()
     }
     for where, policy in merged.items():
         backoff = DEFAULT_BACKOFF | policy.get("backoff", {})

@@ -8,6 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
+
 from stream_redrive_cdk import Protection, StreamRedrive, StreamRedriveStack
 
 ACCOUNT = "arn:aws:lambda:us-east-1:111122223333:function"

@@ -6,8 +6,8 @@ import aws_cdk as cdk
 import pytest
 from cdk_nag import AwsSolutionsChecks
 from constructs import IConstruct
-from stream_redrive_cdk import Protection, StreamRedriveStack
 
+from stream_redrive_cdk import Protection, StreamRedriveStack
 from tests.infrastructure import apps
 
 ROOT = "Nag/StreamRedrive"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import aws_cdk as cdk
 import pytest
 from aws_cdk.assertions import Match, Template
-from stream_redrive_cdk import StreamRedrive
 
+from stream_redrive_cdk import StreamRedrive
 from tests.infrastructure.templates import SynthesisedStack, readable
 
 QUEUE, POLICY = "AWS::SQS::Queue", "AWS::SQS::QueuePolicy"

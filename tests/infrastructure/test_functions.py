@@ -3,8 +3,8 @@
 from dataclasses import fields
 
 import pytest
-from stream_redrive import settings
 
+from stream_redrive import settings
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, readable
 
 HANDLERS = sorted(

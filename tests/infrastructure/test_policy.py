@@ -7,6 +7,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk.assertions import Template
+
 from stream_redrive.core.errors import PolicyInvalid
 from stream_redrive.core.policy import Backoff, parse_policy
 from stream_redrive_cdk import InvalidPolicyError, StreamRedrive

@@ -6,8 +6,8 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk.assertions import Match, Template
-from stream_redrive_cdk import Protection, StreamRedrive
 
+from stream_redrive_cdk import Protection, StreamRedrive
 from tests.infrastructure import apps
 from tests.infrastructure.templates import SynthesisedStack, readable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_redrive.core import errors
 
+from stream_redrive.core import errors
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, readable
 
 DEFINITIONS = sorted((REPOSITORY / "statemachines").glob("*.asl.json"))
@@ -28,6 +28,7 @@ OF_AWS = {
 PARKED = {
     "MalformedIncident",
     "SourceNotSupported",
+    "TargetNotSupported",
     "PolicyInvalid",
     "AccessDenied",
     "VaultObjectMissing",

@@ -16,10 +16,10 @@ from urllib.parse import unquote
 import boto3
 import pytest
 from moto import mock_aws
+
 from stream_redrive import bootstrap
 from stream_redrive.adapters import clients
 from stream_redrive.adapters.clock import LambdaClock
-
 from tests.support import build
 
 REGION = "us-east-1"
@@ -120,7 +120,7 @@ class Cloud:
     def set_policy(self, policy: Mapping[str, Any] | str) -> None:
         text = policy if isinstance(policy, str) else json.dumps(policy)
         self.client("ssm").put_parameter(Name=PARAMETER, Value=text, Type="String", Overwrite=True)
-        bootstrap._policy_cache.cache_clear()  # a minute passes
+        bootstrap.policy_cache.cache_clear()  # a minute passes
 
     # the service
 
@@ -225,7 +225,7 @@ def clear_caches() -> None:
         clients.sqs,
         clients.ssm,
         clients.stepfunctions,
-        bootstrap._policy_cache,
+        bootstrap.policy_cache,
     ):
         factory.cache_clear()
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
-from stream_redrive.core import chunks, packing, redrive
 
+from stream_redrive.core import chunks, packing, redrive
 from tests.support import build
 from tests.support.cloud import ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from moto.kinesis.models import kinesis_backends
+
 from stream_redrive.adapters import clients
 from stream_redrive.adapters.clock import LambdaClock
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.core.errors import ServiceBusy, WriteConflict
 from stream_redrive.core.ports import RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
-
 from tests.support import build
 from tests.support.cloud import ENVIRONMENT, STREAM, TABLE, Cloud, Context
 

@@ -47,12 +47,13 @@ class DynamoLedger:
 
     def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
         """Conditional puts, 100 a transaction; a cancelled transaction names the claims that others hold."""
-        ours: list[bool] = []
-        for batch in _batches(ranges, MAX_TRANSACTION):
-            ours += self._claim_batch(incident_id, shard, batch)
-        return ours
+        keys = [(int(start), int(end)) for start, end in ranges]
+        ours: dict[tuple[int, int], bool] = {}
+        for batch in _batches(dict.fromkeys(keys), MAX_TRANSACTION):  # a transaction takes no item twice
+            ours |= zip(batch, self._claim_batch(incident_id, shard, batch), strict=True)
+        return [ours[key] for key in keys]
 
-    def _claim_batch(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> list[bool]:
+    def _claim_batch(self, incident_id: str, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bool]:
         ours = [True] * len(ranges)
         for attempt in range(_MAX_ROUNDS):
             open_claims = [index for index, mine in enumerate(ours) if mine]
@@ -74,11 +75,11 @@ class DynamoLedger:
                 return ours
         raise ServiceBusy(f"claims of {shard} are contended")
 
-    def _claim_item(self, incident_id: str, shard: str, start: str, end: str) -> Any:
+    def _claim_item(self, incident_id: str, shard: str, start: int, end: int) -> Any:
         return {
             "TableName": self._table,
             "Item": {
-                **_key(f"CLAIM#{shard}", f"{int(end):0128}#{int(start):0128}"),
+                **_key(f"CLAIM#{shard}", f"{end:0128}#{start:0128}"),
                 "incident": {"S": incident_id},
                 "expires_at": self._expiry(),
             },

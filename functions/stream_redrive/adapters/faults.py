@@ -4,19 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore import exceptions
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from stream_redrive.core.errors import AccessDenied, ServiceBusy, ServiceUnreachable
 
 _BUSY = frozenset(
     {
+        "ExecutionLimitExceeded",
         "InternalError",
         "InternalFailure",
         "InternalServerError",
+        "KMS.ThrottlingException",
         "KMSThrottlingException",
+        "KmsThrottled",
+        "KmsThrottlingException",
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
         "ServiceUnavailable",
         "ServiceUnavailableException",
         "SlowDown",
@@ -24,6 +31,7 @@ _BUSY = frozenset(
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionInProgressException",
     }
 )
 _DENIED = frozenset(
@@ -31,8 +39,10 @@ _DENIED = frozenset(
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
-        "KMSAccessDeniedException",
         "KMS.AccessDeniedException",
+        "KMSAccessDeniedException",
+        "KmsAccessDenied",
+        "KmsAccessDeniedException",
         "UnauthorizedOperation",
     }
 )
@@ -57,5 +67,5 @@ def faults_of(call: str) -> Iterator[None]:
         if code in _BUSY or status >= _SERVER_ERROR:
             raise ServiceBusy(f"{call}: {exc}") from exc
         raise
-    except (exceptions.ConnectionError, HTTPClientError) as exc:
+    except (exceptions.ConnectionError, HTTPClientError, IncompleteReadError) as exc:
         raise ServiceUnreachable(f"{call}: {exc}") from exc

@@ -16,7 +16,8 @@ from stream_redrive.core.records import Origin, StreamRecord
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
-MAX_PAGE = 10_000
+# Half of what a call may give: a reply of 10 MiB would shut the shard for its consumer for five seconds.
+MAX_PAGE = 5_000
 
 
 @contextmanager
@@ -99,7 +100,9 @@ class KinesisReader:
                 for shard in reply["Shards"]
             ]
             token = reply.get("NextToken")
-            request = {"StreamARN": stream_arn, "NextToken": token} if token else {}
+            # The token stands for the stream: with the ARN beside it Kinesis answers InvalidArgumentException
+            # ("NextToken and StreamARN cannot be provided together").
+            request = {"NextToken": token} if token else {}
         return found
 
 
@@ -113,8 +116,13 @@ class KinesisWriter:
     def put(self, stream_arn: str, records: Sequence[tuple[str, bytes]]) -> Sequence[PutResult]:
         """One PutRecords call."""
         entries: Any = [{"PartitionKey": key, "Data": data} for key, data in records]
-        with _positions("kinesis:PutRecords"):
-            reply = self._client.put_records(StreamARN=stream_arn, StreamName=_name(stream_arn), Records=entries)
+        with faults_of("kinesis:PutRecords"):
+            try:
+                reply = self._client.put_records(StreamARN=stream_arn, StreamName=_name(stream_arn), Records=entries)
+            except ClientError as exc:
+                if error_code(exc) == "ResourceNotFoundException":
+                    raise ShardNotFound(f"kinesis:PutRecords: {exc}") from exc
+                raise
         return [
             PutResult(None, result["ErrorCode"])
             if result.get("ErrorCode")

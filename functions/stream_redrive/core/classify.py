@@ -5,7 +5,7 @@ import json
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,12 +91,14 @@ class Classifier:
         self._version = version
         self._lanes_or_filters = lanes_or_filters
         self._check = None if policy.schema is None else compile_schema(policy.schema)
+        self._fields = frozenset(_declared_fields(policy.schema))
         # With decoder "auto" and no schema a payload that can't be decoded proves nothing: don't spend time on it.
         self._decodes = self._check is not None or policy.decoder in (Decoder.JSON, Decoder.GZIP_JSON)
 
     def classify(self, record: Record, notices: Sequence[Examined]) -> RecordVerdict:
         """The verdict for a record that these notices cover."""
-        notice = min(notices, key=lambda n: n.size)
+        trusted = [n for n in notices if not self._untrusted(n)]
+        notice = min(trusted or notices, key=lambda n: n.size)
         attempt = record.lineage.attempt
         evidence: dict[str, Any] = {
             "condition": notice.condition,
@@ -105,7 +107,7 @@ class Classifier:
         }
         verdict = self._verdict
 
-        if all(self._untrusted(n) for n in notices):
+        if not trusted:
             return verdict(
                 Verdict.HELD,
                 "ambiguous-range",
@@ -113,13 +115,13 @@ class Classifier:
                 evidence,
             )
         if self._decodes and (broken := self._payload_fault(record.stream.data)):
-            rule, problem = broken
-            return verdict(Verdict.POISON, rule, problem, evidence)
+            return verdict(*broken, evidence)
         if attempt >= self._policy.max_attempts:
             return self._over_the_cap(notice, attempt, evidence)
-        if self._policy.default is Verdict.TRANSIENT and (limit := self._redrive_limit()):
+        too_old = notice.condition == "RecordAgeExceeded"
+        if (too_old or self._policy.default is Verdict.TRANSIENT) and (limit := self._redrive_limit()):
             return verdict(Verdict.HELD, "redrive-not-supported", limit, evidence)
-        if notice.condition == "RecordAgeExceeded":
+        if too_old:
             return verdict(
                 Verdict.TRANSIENT,
                 "record-age-exceeded",
@@ -136,18 +138,23 @@ class Classifier:
     def _untrusted(self, notice: Examined) -> bool:
         return notice.outcome is Outcome.AMBIGUOUS or (self._lanes_or_filters and notice.outcome is Outcome.PARTIAL)
 
-    def _payload_fault(self, data: bytes) -> tuple[str, str] | None:
+    def _payload_fault(self, data: bytes) -> tuple[Verdict, str, str] | None:
         try:
             document = decode_payload(data, self._policy.decoder)
         except Undecodable as exc:
-            return "payload-decode", f"the payload is {exc}"
+            return Verdict.POISON, "payload-decode", f"the payload is {exc}"
         if self._check is None:
             return None
         try:
             self._check(document)
         except fastjsonschema.JsonSchemaValueException as exc:
-            path = ".".join(map(str, exc.path[1:])) or "the document"
-            return "payload-schema", f"the payload breaks the schema at {path}: rule {exc.rule!r}"
+            # A name that the schema doesn't declare is the payload's own.
+            path = ".".join(part if part in self._fields else "*" for part in exc.path[1:]) or "the document"
+            return Verdict.POISON, "payload-schema", f"the payload breaks the schema at {path}: rule {exc.rule!r}"
+        except (ArithmeticError, ValueError, RecursionError) as exc:
+            # 1e999 under multipleOf, or a schema that refers to itself: fastjsonschema gives up, which proves nothing.
+            problem = f"the payload can't be checked against the schema: {type(exc).__name__}"
+            return Verdict.HELD, "payload-unchecked", problem
         return None
 
     def _over_the_cap(self, notice: Examined, attempt: int, evidence: Mapping[str, Any]) -> RecordVerdict:
@@ -170,6 +177,18 @@ class Classifier:
 
     def _verdict(self, verdict: Verdict, rule: str, reason: str, evidence: Mapping[str, Any]) -> RecordVerdict:
         return RecordVerdict(verdict, rule, reason, self._version, evidence)
+
+
+def _declared_fields(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+        for part in schema.values():
+            yield from _declared_fields(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _declared_fields(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,4 +301,4 @@ class NoticeFinder:
 def _full_jitter(policy: Policy, attempt: int, incident_id: str) -> int:
     # Seeded with the incident: spread over incidents, and the same again when the step runs again.
     spread = random.Random(f"{incident_id}:{attempt}")  # noqa: S311 - spreads load, guards no secret
-    return round(spread.uniform(0, policy.backoff.ceiling(attempt)))
+    return int(spread.uniform(0, policy.backoff.ceiling(attempt)))

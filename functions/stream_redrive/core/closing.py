@@ -6,6 +6,7 @@ from typing import Any
 
 from stream_redrive.core.capture import CapturedChunk, CaptureManifest
 from stream_redrive.core.chunks import VaultKeys
+from stream_redrive.core.errors import MalformedIncident
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.ports import PoisonMessage, PoisonQueue, Vault
 from stream_redrive.core.quarantine import QuarantineManifest
@@ -66,23 +67,27 @@ class ParkIncident:
         self._queue = queue
         self._bucket = bucket
 
-    def __call__(self, incident: Incident, failure: Mapping[str, Any], execution_arn: str) -> dict[str, Any]:
-        """Send the message: the notices, where captured chunks lie, and the error as the state machine caught it."""
+    def __call__(self, incident: Mapping[str, Any], failure: Mapping[str, Any], execution_arn: str) -> dict[str, Any]:
+        """Send the message: the incident as it came in, where captured chunks lie, and the error that was caught.
+
+        Args:
+            incident: the execution's input, which may be what was wrong.
+        """
+        try:
+            captured = {"bucket": self._bucket, "prefix": VaultKeys(Incident.from_input(incident)).captured}
+        except MalformedIncident:
+            captured = None
         body = {
             "schema": "stream-redrive.parked/1",
-            "incident": incident.to_input(),
-            "captured": {"bucket": self._bucket, "prefix": VaultKeys(incident).captured},
+            "incident": incident,
+            "captured": captured,
             "error": failure.get("Error", "Unknown"),
             "cause": str(failure.get("Cause", ""))[:4096],
             "execution_arn": execution_arn,
         }
-        self._queue.send(
-            [
-                PoisonMessage(
-                    key=f"{incident.id}:parked:{execution_arn}",
-                    body=to_json(body),
-                    attributes={"consumer": incident.shard.consumer, "rule": "parked"},
-                )
-            ]
+        consumer = str(incident.get("consumer") or "unknown")
+        message = PoisonMessage(
+            key=f"parked:{execution_arn}", body=to_json(body), attributes={"consumer": consumer, "rule": "parked"}
         )
+        self._queue.send([message])
         return {"error": body["error"]}

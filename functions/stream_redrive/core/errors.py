@@ -37,6 +37,10 @@ class SourceNotSupported(TerminalError):
     """The notice is genuine, but this version can't read its kind of stream."""
 
 
+class TargetNotSupported(TerminalError):
+    """The policy names a target that this version can't redrive to."""
+
+
 class PolicyInvalid(TerminalError):
     """A policy document breaks its schema or contradicts itself."""
 
@@ -58,7 +62,7 @@ class SettingsMissing(TerminalError):
 
 
 class StreamReadError(RedriveError):
-    """What a stream's reader says of a position; the capture turns each into an outcome, none leaves a step."""
+    """What a stream's reader says of a position. The capture makes an outcome of each; in a redrive it parks."""
 
 
 class IteratorExpired(StreamReadError):

@@ -62,14 +62,15 @@ class Incident:
             notices, reference = body.get("notices"), body.get("notices_ref")
             if (notices is None) == (reference is None):
                 raise MalformedIncident("incident: expected exactly one of 'notices' and 'notices_ref'")
+            parsed = tuple(map(Notice.from_dict, notices or ()))
             return cls(
                 id=body["id"],
                 shard=ShardRef(Source(body["source"]), body["consumer"], body["stream_arn"], body["shard_id"]),
-                failed_at=body["failed_at"],
-                notices=None if notices is None else tuple(map(Notice.from_dict, notices)),
+                failed_at=body["failed_at"] if notices is None else earliest_failure(parsed),
+                notices=None if notices is None else parsed,
                 notices_ref=None if reference is None else Reference(**reference),
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise MalformedIncident(f"incident: {type(exc).__name__}: {exc}") from exc
 
     def load_notices(self, vault: Vault) -> tuple[Notice, ...]:

@@ -11,6 +11,7 @@ from stream_redrive.core.errors import MalformedNotice
 from stream_redrive.core.sequence import is_sequence_number
 
 _BATCH_INFO = {"KinesisBatchInfo": "kinesis", "DDBStreamBatchInfo": "dynamodb"}
+_RESOURCE = {"lambda": "function:", "kinesis": "stream/", "dynamodb": "table/"}
 
 
 class Source(StrEnum):
@@ -70,7 +71,7 @@ def parse_notice(text: str) -> tuple[ShardRef, Notice]:
     """
     try:
         body = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise MalformedNotice(f"the message is not JSON: {exc}") from exc
     if not isinstance(body, dict):
         raise MalformedNotice(f"the message is a JSON {type(body).__name__}, expected an object")
@@ -140,8 +141,9 @@ class _Fields:
     def arn(self, name: str, service: str) -> str:
         value = self.text(name)
         parts = value.split(":", 5)
-        if len(parts) != 6 or parts[0] != "arn" or parts[2] != service or not parts[5]:
-            raise self._wrong(name, value, f"an ARN of {service}")
+        kind, found, resource = parts[-1].partition(_RESOURCE[service])
+        if len(parts) != 6 or parts[0] != "arn" or parts[2] != service or kind or not found or not resource:
+            raise self._wrong(name, value, f"an ARN of {service}, {_RESOURCE[service]}…")
         return value
 
     def sequence(self, name: str) -> str:
@@ -175,7 +177,10 @@ def parse_time(text: str) -> datetime:
         ValueError: when it is none.
     """
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as exc:
+        raise ValueError(f"{text} is no time in UTC") from exc
 
 
 def format_time(moment: datetime) -> str:

@@ -130,8 +130,8 @@ def parse_policy(text: str, version: str) -> PolicyBook:
         PolicyInvalid: naming the field at fault and what was expected of it.
     """
     try:
-        document = json.loads(text)
-    except ValueError as exc:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as exc:
         raise PolicyInvalid(f"policy {version}: not JSON: {exc}") from exc
     try:
         _validator()(document)
@@ -143,10 +143,24 @@ def parse_policy(text: str, version: str) -> PolicyBook:
         version=version,
         default=_policy(base, where + "default"),
         consumers={
-            consumer: _policy({**base, **own}, f"{where}consumers.{consumer}")
+            consumer: _policy(_over(base, own), f"{where}consumers.{consumer}")
             for consumer, own in document.get("consumers", {}).items()
         },
     )
+
+
+_NESTED = ("backoff", "breaker", "approval")
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A consumer's fields over the default's; those of nested objects one by one, a schema as a whole."""
+    nested = {name: {**base.get(name, {}), **own[name]} for name in _NESTED if name in own}
+    return {**base, **own, **nested}
+
+
+def _refuse_constant(name: str) -> None:
+    # Python reads NaN and Infinity, and NaN passes every minimum and maximum.
+    raise ValueError(f"{name} is no JSON number")
 
 
 @cache
@@ -191,12 +205,23 @@ def _contradictions(policy: Policy) -> list[str]:
     if policy.schema is not None:
         try:
             compile_schema(policy.schema)
-        except (fastjsonschema.JsonSchemaDefinitionException, re.error) as exc:
+        # fastjsonschema stumbles over some malformed schemas instead of naming the fault.
+        except (ValueError, TypeError, AttributeError, RecursionError, re.error) as exc:
             problems.append(f"schema is no valid JSON Schema: {exc}")
     return problems
 
 
 def compile_schema(schema: dict[str, Any] | bool) -> Callable[[object], object]:
-    """A function that raises JsonSchemaValueException for a document that breaks the schema."""
-    check: Callable[[object], object] = fastjsonschema.compile(schema, use_default=False)
+    """A function that raises JsonSchemaValueException for a document that breaks the schema.
+
+    Raises:
+        JsonSchemaDefinitionException: the schema is none, or refers to something outside itself.
+    """
+    # Without these, fastjsonschema fetches what a $ref names.
+    handlers = dict.fromkeys(("", "http", "https", "ftp", "file", "data"), _refuse_reference)
+    check: Callable[[object], object] = fastjsonschema.compile(schema, handlers=handlers, use_default=False)
     return check
+
+
+def _refuse_reference(uri: str) -> object:
+    raise fastjsonschema.JsonSchemaDefinitionException(f"$ref {uri!r} is outside the schema")

@@ -10,8 +10,9 @@ from stream_redrive.core import chunks
 from stream_redrive.core.capture import CaptureManifest
 from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.classify import ChunkVerdicts
-from stream_redrive.core.errors import IteratorExpired, ServiceBusy
+from stream_redrive.core.errors import IteratorExpired, ServiceBusy, TargetNotSupported
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.notices import parse_time
 from stream_redrive.core.packing import pack, partition_key
 from stream_redrive.core.policy import Verdict
 from stream_redrive.core.ports import (
@@ -90,7 +91,10 @@ class RedriveRecords:
             ServiceBusy: the stream goes on refusing records; run again later.
             ServiceUnreachable: a call may or may not have landed; the next run finds out.
             WriteConflict: another run is at work.
+            TargetNotSupported: the policy has changed its target since the records were classified.
         """
+        if target != "stream":
+            raise TargetNotSupported(f"target {target!r} is not available in this version")
         cursor = self._ledger.redrive_cursor(incident.id) or RedriveCursor()
         source = _TransientRecords(self._vault, incident)
         if cursor.open_since is not None:
@@ -171,6 +175,8 @@ class RedriveRecords:
         ]
         stream = chunks.stream_name(incident.shard.stream_arn)
         known = self._ledger.lineage_of(stream, [Origin(r.shard_id, r.sequence_number) for r in found])
+        # Of identical copies, those whose lineage is written choose their record first: the others fit any.
+        found.sort(key=lambda r: Origin(r.shard_id, r.sequence_number) not in known)
         landed: dict[Position, Origin] = {}
         for copy in found:
             place = Origin(copy.shard_id, copy.sequence_number)
@@ -182,6 +188,8 @@ class RedriveRecords:
         return landed
 
     def _read_since(self, stream_arn: str, since: datetime) -> Iterator[StreamRecord]:
+        # On a busy stream the tip is never reached; what came after this moment is none of the open call's records.
+        until = self._clock.now() + CLOCK_SKEW
         for shard in self._reader.shards(stream_arn):
             iterator: str | None = self._reader.open_from(stream_arn, shard.shard_id, since)
             last: str | None = None
@@ -197,8 +205,8 @@ class RedriveRecords:
                     continue
                 yield from page.records
                 last = page.records[-1].sequence_number if page.records else last
-                at_tip = not page.records and page.millis_behind == 0
-                iterator = None if at_tip else page.next_iterator
+                ended = parse_time(page.records[-1].arrived_at) > until if page.records else page.millis_behind == 0
+                iterator = None if ended else page.next_iterator
 
 
 class _TransientRecords:
@@ -228,7 +236,10 @@ class _TransientRecords:
 
     def _from(self, cursor: RedriveCursor) -> Iterator[tuple[Position, Record]]:
         yield from self.at(cursor.carried)
-        for chunk in range(cursor.next_chunk, len(self._manifest.chunks)):
+        first = cursor.next_chunk
+        if first < len(self._manifest.chunks) and cursor.next_line >= self._manifest.chunks[first].records:
+            first += 1
+        for chunk in range(first, len(self._manifest.chunks)):
             for position, record in self._chunk(chunk):
                 if position >= (cursor.next_chunk, cursor.next_line):
                     yield position, record

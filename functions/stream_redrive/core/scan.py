@@ -51,22 +51,32 @@ class ShardScan:
         else:
             iterator, after = self._open_at(remaining[0]), None
         seen, sought = after, remaining[0]
+        passed = -1 if after is None else int(after)
+        found = by_time = False
         while True:
             try:
                 page = self._reader.read(self._stream_arn, iterator)
             except IteratorExpired:
                 iterator = self._open_after(seen) if seen else self._open_at(remaining[0])
+                found = by_time = False
                 yield []
                 continue
-            wanted = _pick(page.records, remaining)
+            wanted = _pick(page.records, remaining, passed)
             yield wanted
             if page.records:
-                seen = page.records[-1].sequence_number
+                seen, found = page.records[-1].sequence_number, True
+                passed = max(passed, int(seen))
             at_tip = not page.records and page.millis_behind == 0
-            if not remaining or page.next_iterator is None or at_tip:
+            if not remaining:
                 return
-            if page.records and not wanted and remaining[0] is not sought:
+            if page.next_iterator is None or at_tip:
+                if found or by_time:
+                    return
+                # By one report the iterator of a trimmed number returns nothing, though later records are there.
+                iterator, by_time = self._open_by_time(), True
+            elif page.records and not wanted and remaining[0] is not sought:
                 iterator, seen, sought = self._open_at(remaining[0]), None, remaining[0]
+                found = by_time = False
             else:
                 iterator = page.next_iterator
 
@@ -74,20 +84,29 @@ class ShardScan:
         try:
             return self._reader.open_at(self._stream_arn, self._shard_id, stretch.start)
         except SequenceNumberRejected:
-            return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
+            return self._open_by_time()
 
     def _open_after(self, sequence_number: str) -> str:
         try:
             return self._reader.open_after(self._stream_arn, self._shard_id, sequence_number)
         except SequenceNumberRejected:
-            return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
+            return self._open_by_time()
+
+    def _open_by_time(self) -> str:
+        return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
 
 
-def _pick(records: Sequence[StreamRecord], remaining: list[Stretch]) -> list[StreamRecord]:
-    """The records that lie in a stretch; stretches that are passed, or read to their last number, leave remaining."""
+def _pick(records: Sequence[StreamRecord], remaining: list[Stretch], passed: int) -> list[StreamRecord]:
+    """The records behind passed that lie in a stretch.
+
+    Stretches that are passed, or read to their last number, leave remaining.
+    """
     wanted = []
     for record in records:
         number = int(record.sequence_number)
+        # An iterator that had to go back to a time returns what was read already.
+        if number <= passed:
+            continue
         while remaining and number > remaining[0].last:
             remaining.pop(0)
         if not remaining:

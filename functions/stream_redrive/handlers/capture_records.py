@@ -22,6 +22,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     result = bootstrap.capture_records(context)(Incident.from_input(event["incident"]))
     logger.info("captured", extra=result.to_dict())
-    if not result.more:
-        count(RecordsCaptured=result.records, RecordsExpired=result.missing, RecordsAmbiguous=result.ambiguous)
+    captured = 0 if result.more else result.records  # the last run of several counts for all of them
+    count(RecordsCaptured=captured, RecordsExpired=result.missing, RecordsAmbiguous=result.ambiguous)
     return result.to_dict()

@@ -5,7 +5,6 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stream_redrive import bootstrap
-from stream_redrive.core.incident import Incident
 from stream_redrive.observability import CORRELATION, count, logger, metrics
 
 
@@ -21,7 +20,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         {"error": the error's name}
     """
     park = bootstrap.park_incident(context)
-    parked = park(Incident.from_input(event["incident"]), event["failure"], event["execution_arn"])
+    parked = park(event["incident"], event["failure"], event["execution_arn"])
     logger.error("incident parked", extra=parked)
     count(IncidentsParked=1)
     return parked

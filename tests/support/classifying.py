@@ -1,0 +1,40 @@
+"""Verdicts on single records."""
+
+import json
+from typing import Any
+
+from stream_redrive.core.capture import Examined, Outcome
+from stream_redrive.core.classify import (
+    Classifier,
+    RecordVerdict,
+)
+from stream_redrive.core.policy import parse_policy
+from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from tests.support.build import ARRIVED, CONSUMER, SHARD_ID, STREAM_ARN
+
+SCHEMA = {
+    "type": "object",
+    "required": ["tail"],
+    "properties": {"tail": {"type": "string"}, "legs": {"type": "array", "items": {"type": "integer"}}},
+}
+SECRET = "4111-1111-1111-1111"
+
+
+def record(data: bytes = b"{}", attempt: int = 0) -> Record:
+    return Record(STREAM_ARN, StreamRecord(SHARD_ID, "7", "k", ARRIVED, data), Lineage(Origin(SHARD_ID, "5"), attempt))
+
+
+def examined(outcome: Outcome = Outcome.COMPLETE, size: int = 1, **fields: Any) -> Examined:
+    defaults: dict[str, Any] = {"found": size, "condition": "RetryAttemptsExhausted", "function_error": "Unhandled"}
+    return Examined(start="1", end="9", size=size, outcome=outcome, **{**defaults, **fields})
+
+
+def classifier(*, lanes_or_filters: bool = False, **policy: Any) -> Classifier:
+    book = parse_policy(json.dumps({"default": policy}), "v7")
+    return Classifier(book.policy_for(CONSUMER), book.version, lanes_or_filters)
+
+
+def verdict_of(
+    data: bytes = b"{}", attempt: int = 0, notices: list[Examined] | None = None, **policy: Any
+) -> RecordVerdict:
+    return classifier(**policy).classify(record(data, attempt), notices or [examined()])

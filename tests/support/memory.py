@@ -1,0 +1,267 @@
+"""In-memory adapters of every port. They pass the same contract tests as the AWS ones."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+from typing import Literal
+
+from stream_redrive.core.errors import (
+    IteratorExpired,
+    SequenceNumberRejected,
+    ShardNotFound,
+    VaultObjectMissing,
+    WriteConflict,
+)
+from stream_redrive.core.notices import format_time, parse_time
+from stream_redrive.core.ports import (
+    ExecutionExists,
+    Page,
+    PoisonMessage,
+    PutResult,
+    QuarantinedRecord,
+    RedriveCursor,
+    RedrivenCopy,
+    ShardInfo,
+    StoredObject,
+)
+from stream_redrive.core.records import Lineage, Origin, StreamRecord
+
+START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class MemoryClock:
+    """A clock that moves only when somebody sleeps."""
+
+    time: datetime = START
+    limit: datetime = START + timedelta(minutes=15)
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=seconds)
+
+    def remaining_seconds(self) -> float:
+        return (self.limit - self.time).total_seconds()
+
+
+class MemoryStream:
+    """A Kinesis stream: reader and writer.
+
+    page_size: records a page. refuse_next: which records of the next put the shard throttles.
+    of_trimmed: what a trimmed number opens; reports of the real service differ: "later" records, "nothing", or an
+    error that says "rejected".
+    """
+
+    def __init__(self, shards: int = 1, *, clock: MemoryClock | None = None, page_size: int = 10_000) -> None:
+        self.clock = clock or MemoryClock()
+        self.page_size = page_size
+        self.records: dict[str, list[StreamRecord]] = {f"shardId-{n:012}": [] for n in range(shards)}
+        self.closed: set[str] = set()
+        self.calls: list[str] = []
+        self.expire_next_read = False
+        self.empty_pages = 0
+        self.refuse_next: set[int] = set()
+        self._numbers = itertools.count(10**20, 7)
+        self._iterators: dict[str, tuple[str, int]] = {}
+        self._names = itertools.count()
+        self.starting = "0"
+        self.of_trimmed: Literal["later", "nothing", "rejected"] = "later"
+        self._trimmed: dict[str, int] = {}
+
+    # producing and forgetting
+
+    def produce(self, key: str, data: bytes) -> StreamRecord:
+        """Put a record as the stream's producer does."""
+        shards = sorted(self.records)
+        shard_id = shards[int(md5(key.encode()).hexdigest(), 16) * len(shards) >> 128]
+        record = StreamRecord(shard_id, str(next(self._numbers)), key, format_time(self.clock.now()), data)
+        self.records[shard_id].append(record)
+        return record
+
+    def trim(self, shard_id: str, count: int) -> None:
+        """Forget the oldest records of a shard."""
+        for record in self.records[shard_id][:count]:
+            self._trimmed[shard_id] = int(record.sequence_number)
+        del self.records[shard_id][:count]
+
+    # StreamReader
+
+    def open_at(self, stream_arn: str, shard_id: str, sequence_number: str) -> str:
+        return self._open("open_at", shard_id, int(sequence_number))
+
+    def open_after(self, stream_arn: str, shard_id: str, sequence_number: str) -> str:
+        return self._open("open_after", shard_id, int(sequence_number) + 1)
+
+    def open_from(self, stream_arn: str, shard_id: str, moment: datetime) -> str:
+        held = self._shard(shard_id)
+        number = next((int(r.sequence_number) for r in held if parse_time(r.arrived_at) >= moment), 10**200)
+        return self._open("open_from", shard_id, number, check=False)
+
+    def _open(self, call: str, shard_id: str, number: int, *, check: bool = True) -> str:
+        self.calls.append(call)
+        self._shard(shard_id)
+        if check and number < int(self.starting):
+            raise SequenceNumberRejected(str(number))
+        if check and number <= self._trimmed.get(shard_id, -1) and self.of_trimmed != "later":
+            if self.of_trimmed == "rejected":
+                raise SequenceNumberRejected(str(number))
+            number = 10**200
+        name = f"iterator-{next(self._names)}"
+        self._iterators = {name: (shard_id, number)}
+        return name
+
+    def read(self, stream_arn: str, iterator: str) -> Page:
+        self.calls.append("read")
+        if self.expire_next_read:
+            self.expire_next_read = False
+            raise IteratorExpired(iterator)
+        shard_id, number = self._iterators[iterator]
+        held = [r for r in self._shard(shard_id) if int(r.sequence_number) >= number]
+        page = held[: self.page_size]
+        if self.empty_pages:
+            self.empty_pages -= 1
+            page = []
+        rest = len(held) - len(page)
+        following = int(page[-1].sequence_number) + 1 if page else number
+        if shard_id in self.closed and not rest:
+            return Page(page, None, 0)
+        name = f"iterator-{next(self._names)}"
+        self._iterators = {name: (shard_id, following)}
+        return Page(page, name, 1000 if rest else 0)
+
+    def shards(self, stream_arn: str) -> Sequence[ShardInfo]:
+        self.calls.append("shards")
+        return [ShardInfo(shard_id, self.starting) for shard_id in sorted(self.records)]
+
+    def _shard(self, shard_id: str) -> list[StreamRecord]:
+        if shard_id not in self.records:
+            raise ShardNotFound(shard_id)
+        return self.records[shard_id]
+
+    # StreamWriter
+
+    def put(self, stream_arn: str, records: Sequence[tuple[str, bytes]]) -> Sequence[PutResult]:
+        self.calls.append("put")
+        refused, self.refuse_next = self.refuse_next, set()
+        results = []
+        for index, (key, data) in enumerate(records):
+            if index in refused:
+                results.append(PutResult(None, "ProvisionedThroughputExceededException"))
+                continue
+            record = self.produce(key, data)
+            results.append(PutResult(Origin(record.shard_id, record.sequence_number)))
+        return results
+
+
+class MemoryVault:
+    """The vault in a dict."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    @property
+    def bucket(self) -> str:
+        return "vault"
+
+    def put_new(self, key: str, body: bytes) -> bool:
+        if key in self.objects:
+            return False
+        self.objects[key] = body
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        self.objects[key] = body
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.objects[key]
+        except KeyError as exc:
+            raise VaultObjectMissing(key) from exc
+
+    def list(self, prefix: str) -> Sequence[StoredObject]:
+        return [StoredObject(k, len(self.objects[k])) for k in sorted(self.objects) if k.startswith(prefix)]
+
+
+class MemoryLedger:
+    """The ledger in dicts."""
+
+    def __init__(self) -> None:
+        self.claims: dict[tuple[str, int, int], str] = {}
+        self.lineage: dict[tuple[str, Origin], Lineage] = {}
+        self.cursors: dict[str, RedriveCursor] = {}
+        self.quarantined: dict[tuple[str, Origin], QuarantinedRecord] = {}
+        self.done: set[tuple[str, str]] = set()
+
+    def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
+        keys = [(shard, int(start), int(end)) for start, end in ranges]
+        return [self.claims.setdefault(key, incident_id) == incident_id for key in keys]
+
+    def lineage_of(self, stream: str, places: Iterable[Origin]) -> Mapping[Origin, Lineage]:
+        return {place: self.lineage[stream, place] for place in places if (stream, place) in self.lineage}
+
+    def record_redriven(self, stream: str, incident_id: str, copies: Sequence[RedrivenCopy]) -> None:
+        self.lineage |= {(stream, copy.place): copy.lineage for copy in copies}
+
+    def redrive_cursor(self, incident_id: str) -> RedriveCursor | None:
+        return self.cursors.get(incident_id)
+
+    def save_redrive_cursor(self, incident_id: str, cursor: RedriveCursor) -> RedriveCursor:
+        held = self.cursors.get(incident_id)
+        if held is not None and held.version != cursor.version:
+            raise WriteConflict(incident_id)
+        self.cursors[incident_id] = replace(cursor, version=cursor.version + 1)
+        return self.cursors[incident_id]
+
+    def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
+        self.quarantined |= {(stream, record.place): record for record in records}
+
+    def steps_done(self, incident_id: str) -> set[str]:
+        return {step for incident, step in self.done if incident == incident_id}
+
+    def mark_done(self, incident_id: str, step: str) -> None:
+        self.done.add((incident_id, step))
+
+
+class MemoryPoisonQueue:
+    """The poison queue: one message a key, as the FIFO queue's deduplication makes it."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, PoisonMessage] = {}
+
+    def send(self, messages: Sequence[PoisonMessage]) -> None:
+        for message in messages:
+            self.messages.setdefault(message.key, message)
+
+
+class MemoryExecutions:
+    """Executions by name. statuses: what became of them; RUNNING unless told."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
+
+    def start(self, name: str, body: str) -> None:
+        if name in self.started and (self.status(name) != "RUNNING" or self.started[name] != body):
+            raise ExecutionExists(name)
+        self.started[name] = body
+
+    def status(self, name: str) -> str:
+        return self.statuses.get(name, "RUNNING")
+
+
+class MemoryPolicySource:
+    """The policy document's versions, newest first. forgotten: how many older ones the history no longer holds."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.forgotten = 0
+
+    def versions(self) -> Iterable[tuple[str, str]]:
+        newest = len(self.texts) + self.forgotten
+        return ((str(newest - index), text) for index, text in enumerate(self.texts))

@@ -1,0 +1,69 @@
+"""A whole in-memory service around one stream, and the steps of an incident one after the other."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from stream_redrive.core import chunks
+from stream_redrive.core.capture import CaptureManifest, CaptureRecords, CaptureResult
+from stream_redrive.core.chunks import VaultKeys
+from stream_redrive.core.classify import ChunkVerdicts, Classification, ClassifyRecords, RecordVerdict
+from stream_redrive.core.incident import Incident
+from stream_redrive.core.policy import parse_policy
+from stream_redrive.core.ports import RedrivenCopy
+from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from tests.support.build import incident, notice_of
+from tests.support.memory import MemoryClock, MemoryLedger, MemoryPoisonQueue, MemoryStream, MemoryVault
+
+STREAM_NAME = "orders-stream"
+EXECUTION_ARN = "arn:aws:states:us-east-1:123456789012:execution:redrive:name"
+
+
+class Scene:
+    """Ports in memory, and what a test does with them. policy: the default policy's fields."""
+
+    def __init__(self, *, shards: int = 1, **policy: Any) -> None:
+        self.clock = MemoryClock()
+        self.stream = MemoryStream(shards, clock=self.clock)
+        self.vault = MemoryVault()
+        self.ledger = MemoryLedger()
+        self.queue = MemoryPoisonQueue()
+        self.policy = policy
+        self.policy_version = "1"
+
+    def produce(self, *payloads: bytes, key: str = "k") -> list[StreamRecord]:
+        """Put records of these payloads into the stream."""
+        return [self.stream.produce(key, payload) for payload in payloads]
+
+    def redriven_before(self, record: StreamRecord, attempt: int, origin: Origin | None = None) -> Lineage:
+        """Make a record of the stream one that was redriven so many times."""
+        lineage = Lineage(origin or Origin(record.shard_id, "1"), attempt)
+        place = Origin(record.shard_id, record.sequence_number)
+        self.ledger.record_redriven(STREAM_NAME, "earlier", [RedrivenCopy(place, lineage, lineage.origin)])
+        return lineage
+
+    def capture(self, failed: Incident) -> CaptureResult:
+        """The first step."""
+        return CaptureRecords(self.stream, self.vault, self.ledger, self.clock)(failed)
+
+    def classify(self, failed: Incident) -> Classification:
+        """The second step, under the policy as it stands."""
+        book = parse_policy(json.dumps({"default": self.policy}), self.policy_version)
+        return ClassifyRecords(self.vault, lambda: book)(failed)
+
+    def fail(self, *batches: Sequence[StreamRecord], **fields: Any) -> Incident:
+        """An incident of these failed batches, captured and classified. fields: of each notice."""
+        failed = incident(*(notice_of(batch, **fields) for batch in batches))
+        self.capture(failed)
+        self.classify(failed)
+        return failed
+
+    def records(self, failed: Incident) -> list[Record]:
+        """The captured records."""
+        manifest = CaptureManifest.load(self.vault, failed)
+        return [r for chunk in manifest.chunks for r in chunks.decode(self.vault.get(chunk.key))]
+
+    def verdicts(self, failed: Incident) -> list[RecordVerdict]:
+        """The captured records' verdicts, in the same order."""
+        keys, count = VaultKeys(failed), len(CaptureManifest.load(self.vault, failed).chunks)
+        return [v for index in range(count) for v in ChunkVerdicts.load(self.vault, keys.verdicts(index)).verdicts]
