@@ -51,6 +51,7 @@ class Alarms(Construct):
         for name, metric, text in (
             ("ExecutionsFailed", machine.metric_failed(period=_PERIOD), "a redrive execution failed"),
             ("ExecutionsTimedOut", machine.metric_timed_out(period=_PERIOD), "a redrive execution timed out"),
+            ("ExecutionsAborted", machine.metric_aborted(period=_PERIOD), "somebody stopped a redrive execution"),
             (
                 "ExecutionsThrottled",
                 machine.metric_throttled(period=_PERIOD),
@@ -73,9 +74,10 @@ class Alarms(Construct):
         self.alarm(
             "IntakeBacklog",
             queue.metric_approximate_age_of_oldest_message(period=_PERIOD),
-            "a failure notice waits for more than 15 minutes; the stream forgets its records",
+            "a failure notice waits for more than 25 minutes; the stream forgets its records",
             "intake-backlog",
-            threshold=Duration.minutes(15).to_seconds(),
+            # A malformed notice takes three visibility timeouts, 18 minutes, to its dead-letter queue.
+            threshold=Duration.minutes(25).to_seconds(),
         )
         self.alarm(
             "IntakeDeadLetters",

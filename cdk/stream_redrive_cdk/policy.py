@@ -16,6 +16,13 @@ MAX_POLICY_BYTES = 8192
 # What the functions fall back on; a test holds that they agree.
 DEFAULT_BACKOFF = {"base_seconds": 30, "max_seconds": 900}
 
+
+def _refuse_reference(uri: str) -> object:
+    raise fastjsonschema.JsonSchemaDefinitionException(f"$ref {uri!r} is outside the schema")
+
+
+# Without these, fastjsonschema fetches what a $ref of the user's schema names.
+_NO_REFERENCES = dict.fromkeys(("", "http", "https", "ftp", "file", "data"), _refuse_reference)
 _TOKEN = re.compile(r"\$\{Token\[[^]]*\]\}")
 
 
@@ -93,7 +100,7 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
         if policy.get("decoder") == "none":
             raise InvalidPolicyError(f"policy.{where}.schema: needs a decoder, and 'none' leaves nothing to check")
         try:
-            fastjsonschema.compile(schema, use_default=False)
+            fastjsonschema.compile(schema, handlers=_NO_REFERENCES, use_default=False)
         # It raises whatever the broken schema trips: a KeyError, an AttributeError, one of its own.
         except Exception as error:
             raise InvalidPolicyError(f"policy.{where}.schema: not a JSON Schema: {error}") from error

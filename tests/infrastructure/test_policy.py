@@ -29,6 +29,7 @@ WRONG = [
     ),
     ({"default": {"schema": {"type": "objekt"}}}, r"policy\.default\.schema: not a JSON Schema"),
     ({"default": {"schema": {"pattern": "("}}}, r"policy\.default\.schema: not a JSON Schema"),
+    ({"default": {"schema": {"$ref": "file:///etc/hosts"}}}, r"policy\.default\.schema: not a JSON Schema"),
 ]
 RIGHT: list[dict[str, Any]] = [
     {},

@@ -25,7 +25,7 @@ class CloseIncident:
     def __call__(
         self, incident: Incident, verdicts: Mapping[str, int], redrive: Mapping[str, Any], quarantined: int
     ) -> dict[str, Any]:
-        """The output (DESIGN, contracts).
+        """The output (docs/architecture.md, contracts).
 
         Lists of more than 100 entries are named by a reference: "chunks_ref" in place of "chunks", and so on.
 

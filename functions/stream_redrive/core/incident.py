@@ -36,7 +36,7 @@ class Incident:
     notices_ref: Reference | None
 
     def to_input(self) -> dict[str, Any]:
-        """The execution's input (DESIGN, contracts)."""
+        """The execution's input (docs/architecture.md, contracts)."""
         body: dict[str, Any] = {
             "id": self.id,
             "source": self.shard.source.value,

@@ -50,7 +50,7 @@ class Record:
         return hashlib.sha256(self.stream.data).hexdigest()
 
     def to_line(self) -> dict[str, Any]:
-        """The record as a line of a chunk (DESIGN, contracts)."""
+        """The record as a line of a chunk (docs/architecture.md, contracts)."""
         return {**self.without_data(), "data": base64.b64encode(self.stream.data).decode("ascii")}
 
     def without_data(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         event: {"incident": …, "verdicts": …, "redrive": …, "quarantined": n}
 
     Returns:
-        the incident's output (DESIGN, contracts)
+        the incident's output (docs/architecture.md, contracts)
     """
     output = bootstrap.close_incident()(
         Incident.from_input(event["incident"]),
