@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
+
 from stream_redrive_cdk import Protection, StreamRedriveStack
 
 _PAIR = ("consumer_arn", "stream_arn", "consumer_role_arn", "stream_key_arn")

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from botocore.exceptions import ClientError
 from mypy_boto3_lambda import LambdaClient
+
 from stream_redrive_cli.lab.mapping.backoff import Backoff
 from stream_redrive_cli.lab.mapping.invocation import FunctionInvoker
 from stream_redrive_cli.lab.mapping.readers import After, Page, PositionLostError, Shard, ShardGoneError, Start

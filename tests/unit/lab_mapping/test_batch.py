@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from stream_redrive_cli.lab.mapping.batch import (
     Batch,
     Discard,
@@ -16,7 +17,6 @@ from stream_redrive_cli.lab.mapping.batch import (
     discard_expired,
     next_step,
 )
-
 from tests.unit.lab_mapping.support import mapping, record, records
 
 FOUR = records(4)  # 9, 10, 11, 12

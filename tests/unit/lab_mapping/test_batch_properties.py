@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stream_redrive_cli.lab.mapping.batch import (
     Batch,
     Discard,
@@ -20,7 +21,6 @@ from stream_redrive_cli.lab.mapping.batch import (
     next_step,
 )
 from stream_redrive_cli.lab.mapping.settings import StreamMapping
-
 from tests.unit.lab_mapping.support import mapping, records
 
 SIZES = st.integers(min_value=1, max_value=40)

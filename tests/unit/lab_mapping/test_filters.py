@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from stream_redrive_cli.lab.mapping.filters import FilterPatternError, RecordFilter, matches
 
+from stream_redrive_cli.lab.mapping.filters import FilterPatternError, RecordFilter, matches
 from tests.unit.lab_mapping.support import event
 
 ORDER = {

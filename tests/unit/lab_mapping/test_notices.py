@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from stream_redrive_cli.lab.mapping.batch import Discard
 from stream_redrive_cli.lab.mapping.notices import FailedInvocation, failure_notice
-
 from tests.unit.lab_mapping.support import FUNCTION_ARN, STREAM_ARN, mapping, record
 
 BATCH = (record(41, arrived_at=1702245959.28), record(57, arrived_at=1702245961.0))

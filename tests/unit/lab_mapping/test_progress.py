@@ -6,7 +6,6 @@ import threading
 
 from stream_redrive_cli.lab.mapping.backoff import Backoff
 from stream_redrive_cli.lab.mapping.progress import ShardProgress
-
 from tests.unit.lab_mapping.support import record
 
 

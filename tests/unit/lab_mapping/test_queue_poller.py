@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from moto import mock_aws
+
 from stream_redrive_cli.lab.mapping.queue_poller import QueuePoller
 from stream_redrive_cli.lab.mapping.settings import QueueMapping
-
 from tests.unit.lab_mapping.support import FUNCTION_ARN, FakeLambda, client_error, eventually
 
 if TYPE_CHECKING:

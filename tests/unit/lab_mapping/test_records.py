@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from stream_redrive_cli.lab.mapping.records import (
     MAX_PAYLOAD_BYTES,
     dynamodb_event,
@@ -17,7 +18,6 @@ from stream_redrive_cli.lab.mapping.records import (
     queue_event,
     stream_record,
 )
-
 from tests.unit.lab_mapping.support import ROLE_ARN, STREAM_ARN
 
 TABLE_STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2023-12-10T00:00:00.000"

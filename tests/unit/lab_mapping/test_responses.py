@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from stream_redrive_cli.lab.mapping.invocation import Invocation
 from stream_redrive_cli.lab.mapping.responses import UNREADABLE, WholeBatchFailedError, failed_items
 

@@ -18,8 +18,8 @@ import boto3
 import pytest
 from moto import mock_aws
 from mypy_boto3_lambda import LambdaClient
-from stream_redrive_cli.lab.mapping.runner import Clients, MappingRunner
 
+from stream_redrive_cli.lab.mapping.runner import Clients, MappingRunner
 from tests.unit.lab_mapping.support import (
     AT_ONCE,
     FUNCTION_ARN,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from stream_redrive_cli.lab.mapping.filters import FilterPatternError
 from stream_redrive_cli.lab.mapping.settings import (
     QueueMapping,
@@ -12,7 +13,6 @@ from stream_redrive_cli.lab.mapping.settings import (
     UnsupportedMappingError,
     mapping_from_reply,
 )
-
 from tests.unit.lab_mapping.support import FUNCTION_ARN, STREAM_ARN
 
 QUEUE_ARN = "arn:aws:sqs:us-east-1:123456789012:intake"

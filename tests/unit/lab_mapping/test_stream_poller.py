@@ -8,11 +8,11 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+
 from stream_redrive_cli.lab.mapping.backoff import Backoff
 from stream_redrive_cli.lab.mapping.filters import RecordFilter
 from stream_redrive_cli.lab.mapping.lane import lane_of
 from stream_redrive_cli.lab.mapping.readers import After, ReadError, Shard, ShardGoneError, Since
-
 from tests.unit.lab_mapping.support import (
     FakeLambda,
     ListDestination,

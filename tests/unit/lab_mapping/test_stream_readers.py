@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 from moto import mock_aws
+
 from stream_redrive_cli.lab.mapping.readers import (
     DynamoDbReader,
     KinesisReader,
@@ -20,7 +21,6 @@ from stream_redrive_cli.lab.mapping.readers import (
     ShardGoneError,
 )
 from stream_redrive_cli.lab.mapping.settings import StreamMapping
-
 from tests.unit.lab_mapping.support import (
     FUNCTION_ARN,
     ROLE_ARN,

@@ -1,0 +1,94 @@
+"""Sets through the API what the local CloudFormation drops from the deployed templates, and slows no one down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from stream_redrive_cli.lab.aws import LabClients
+
+Properties = dict[str, Any]
+
+# A notice that StartRedrive could not handle comes back after this, in place of the stack's six minutes.
+INTAKE_VISIBILITY_SECONDS = 10
+
+
+def restore(clients: LabClients, stacks: list[str]) -> None:
+    """Bring the deployed resources to what their templates say; every event source mapping ends up disabled."""
+    for stack in stacks:
+        for kind, physical_id, properties in _resources(clients, stack):
+            if kind in _RESTORERS:
+                _RESTORERS[kind](clients, physical_id, properties)
+
+
+def shorten_intake(clients: LabClients, queue_url: str) -> None:
+    clients.sqs.set_queue_attributes(
+        QueueUrl=queue_url, Attributes={"VisibilityTimeout": str(INTAKE_VISIBILITY_SECONDS)}
+    )
+
+
+def _resources(clients: LabClients, stack: str) -> Iterator[tuple[str, str, Properties]]:
+    template: Any = clients.cloudformation.get_template(StackName=stack)["TemplateBody"]
+    declared = template["Resources"]
+    for page in clients.cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack):
+        for resource in page["StackResourceSummaries"]:
+            properties = declared[resource["LogicalResourceId"]].get("Properties", {})
+            yield resource["ResourceType"], resource["PhysicalResourceId"], properties
+
+
+def _mapping(clients: LabClients, physical_id: str, _: Properties) -> None:
+    # The lab's own pollers take over: the emulator's know neither bisection nor batches over 10 messages.
+    clients.lambda_.update_event_source_mapping(UUID=physical_id, Enabled=False)
+
+
+def _function(clients: LabClients, physical_id: str, properties: Properties) -> None:
+    if (reserved := properties.get("ReservedConcurrentExecutions")) is not None:
+        clients.lambda_.put_function_concurrency(FunctionName=physical_id, ReservedConcurrentExecutions=int(reserved))
+
+
+def _table(clients: LabClients, physical_id: str, properties: Properties) -> None:
+    if expiry := properties.get("TimeToLiveSpecification"):
+        clients.dynamodb.update_time_to_live(TableName=physical_id, TimeToLiveSpecification=expiry)
+    if (recovery := properties.get("PointInTimeRecoverySpecification")) is not None:
+        clients.dynamodb.update_continuous_backups(TableName=physical_id, PointInTimeRecoverySpecification=recovery)
+
+
+def _bucket(clients: LabClients, physical_id: str, properties: Properties) -> None:
+    if encryption := properties.get("BucketEncryption"):
+        rules: Any = [
+            {
+                "ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"],
+                "BucketKeyEnabled": rule.get("BucketKeyEnabled", False),
+            }
+            for rule in encryption["ServerSideEncryptionConfiguration"]
+        ]
+        clients.s3.put_bucket_encryption(Bucket=physical_id, ServerSideEncryptionConfiguration={"Rules": rules})
+    if lifecycle := properties.get("LifecycleConfiguration"):
+        clients.s3.put_bucket_lifecycle_configuration(
+            Bucket=physical_id,
+            LifecycleConfiguration={"Rules": [_lifecycle_rule(rule) for rule in lifecycle["Rules"]]},
+        )
+
+
+def _lifecycle_rule(rule: Properties) -> Any:
+    """A CloudFormation lifecycle rule in the API's shape."""
+    translated: Properties = {
+        "ID": rule.get("Id", rule.get("Prefix", "all")),
+        "Status": rule["Status"],
+        "Filter": {"Prefix": rule.get("Prefix", "")},
+    }
+    if "ExpirationInDays" in rule:
+        translated["Expiration"] = {"Days": rule["ExpirationInDays"]}
+    if expiration := rule.get("NoncurrentVersionExpiration"):
+        translated["NoncurrentVersionExpiration"] = {"NoncurrentDays": expiration["NoncurrentDays"]}
+    if abort := rule.get("AbortIncompleteMultipartUpload"):
+        translated["AbortIncompleteMultipartUpload"] = abort
+    return translated
+
+
+_RESTORERS: dict[str, Callable[[LabClients, str, Properties], None]] = {
+    "AWS::Lambda::EventSourceMapping": _mapping,
+    "AWS::Lambda::Function": _function,
+    "AWS::DynamoDB::Table": _table,
+    "AWS::S3::Bucket": _bucket,
+}
