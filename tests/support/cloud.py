@@ -51,6 +51,9 @@ ENVIRONMENT = {
 # What a developer's shell may carry and what would lead the clients away from moto.
 FOREIGN = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_REGION")
 
+# One for all tests: a session reads the services' models once. It comes after moto's import, which hooks into it.
+SESSION = boto3.Session()
+
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
@@ -210,6 +213,7 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
     monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
     clear_caches()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
         _create(cloud, shards)
         yield cloud
     clear_caches()
@@ -230,15 +234,20 @@ def clear_caches() -> None:
         factory.cache_clear()
 
 
-def _create(cloud: Cloud, shards: int) -> None:
-    cloud.client("s3").create_bucket(Bucket=VAULT)
-    cloud.client("kinesis").create_stream(StreamName=STREAM, ShardCount=shards)
-    cloud.client("dynamodb").create_table(
+def create_table(dynamodb: Any) -> None:
+    """The ledger's table."""
+    dynamodb.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
     )
+
+
+def _create(cloud: Cloud, shards: int) -> None:
+    cloud.client("s3").create_bucket(Bucket=VAULT)
+    cloud.client("kinesis").create_stream(StreamName=STREAM, ShardCount=shards)
+    create_table(cloud.client("dynamodb"))
     cloud.client("sqs").create_queue(QueueName=QUEUE, Attributes={"FifoQueue": "true"})
     cloud.client("ssm").put_parameter(Name=PARAMETER, Value="{}", Type="String")
     for state, module in STEPS.items():
