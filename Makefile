@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 $(CDK): cdk/package.json cdk/package-lock.json $(READY)
-	cd cdk && npm ci --silent
+	cd cdk && npm ci --no-progress --loglevel=error
 	@touch $@
 
 demo: install  ## run the main job: real flights through a local cloud, failures healed, poison quarantined
