@@ -82,7 +82,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One consumer's policy (docs/architecture.md, contracts). max_wait_seconds None: no limit but the deadline of the data."""
+    """One consumer's policy (docs/policy.md). max_wait_seconds None: no limit but the deadline of the data."""
 
     target: str = "stream"
     shared_stream: str = "consumer"
