@@ -31,6 +31,11 @@ class Alarms(Construct):
                 "records-expired",
             ),
             ("IncidentsParked", "an incident could not be finished", "incident-parked"),
+            (
+                "RecordsNeedingAttention",
+                "a consumer fails for want of a permission, a resource or a working deployment",
+                "consumer-broken",
+            ),
             ("PolicyInvalid", "the policy is invalid; the last good one is in force", "policy-invalid"),
         ):
             self.alarm(

@@ -98,13 +98,16 @@ class RedriveWorkflow(Construct):
             "gives each captured record a verdict",
             environment={
                 "VAULT_BUCKET": have.vault.bucket_name,
+                "LEDGER_TABLE": have.ledger.table_name,
                 "POLICY_PARAMETER": have.policy_parameter.parameter_name,
             },
             permissions=[
                 may.read_objects(have.vault, "captured/", "incidents/"),
                 may.write_objects(have.vault, "incidents/"),
                 may.read_policy(have.policy_parameter),
+                may.use_ledger(have.ledger, "Query"),
                 *may.encrypt(have.vault_key),
+                *may.decrypt(have.encryption_key),
             ],
             timeout=_LONG,
             memory_mib=1024,
@@ -142,7 +145,7 @@ class RedriveWorkflow(Construct):
             },
             permissions=[
                 may.read_objects(have.vault, "captured/", "incidents/"),
-                may.use_ledger(have.ledger, "GetItem", "PutItem", "BatchGetItem", "BatchWriteItem"),
+                may.use_ledger(have.ledger, "GetItem", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
                 *may.decrypt(have.vault_key, have.encryption_key),
             ],
             timeout=_LONG,

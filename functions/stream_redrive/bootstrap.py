@@ -54,12 +54,17 @@ def capture_records(context: "LambdaContext") -> "CaptureRecords":
 
 def classify_records(context: "LambdaContext") -> "ClassifyRecords":
     """The use case of ClassifyRecords."""
+    from stream_redrive.adapters.dynamodb import DynamoLedger
     from stream_redrive.adapters.s3 import S3Vault
     from stream_redrive.core.classify import ClassifyRecords
 
     own, clock = settings.ClassifyRecordsSettings.load(), _clock(context)
     policies = policy_cache(own.policy_parameter)
-    return ClassifyRecords(S3Vault(clients.s3(), own.vault_bucket), lambda: policies.current(clock.now()))
+    return ClassifyRecords(
+        S3Vault(clients.s3(), own.vault_bucket),
+        lambda: policies.current(clock.now()),
+        DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+    )
 
 
 def quarantine_records(context: "LambdaContext") -> "QuarantineRecords":

@@ -60,6 +60,7 @@ class ClassifyRecordsSettings(Settings):
     """Settings of ClassifyRecords."""
 
     vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
     policy_parameter: str = _variable("POLICY_PARAMETER")
 
 

@@ -18,14 +18,16 @@ from pathlib import Path
 from stream_redrive.adapters import clients
 from stream_redrive.adapters.kinesis import MAX_PAGE
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CaptureManifest, CaptureRecords
+from stream_redrive.core.capture import CaptureRecords
 from stream_redrive.core.chunks import VaultKeys
-from stream_redrive.core.classify import ChunkVerdicts, ClassifyRecords
+from stream_redrive.core.classify import ClassifyRecords
 from stream_redrive.core.incident import MAX_RECORDS
+from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.packing import pack
 from stream_redrive.core.policy import parse_policy
 from stream_redrive.core.ports import Page, ShardInfo, StoredObject
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from stream_redrive.core.verdicts import ChunkVerdicts
 from tests.support import build
 from tests.support.memory import MemoryClock, MemoryLedger
 
@@ -130,8 +132,9 @@ def run(records: int) -> float:
             vault = FolderVault(Path(folder))
             making = MadeUpCost()
             began = time.process_time()
-            captured = CaptureRecords(making.of(stream), vault, NoLineage(), MemoryClock())(incident)
-            classified = ClassifyRecords(vault, lambda: book)(incident)
+            ledger = NoLineage()
+            captured = CaptureRecords(making.of(stream), vault, ledger, MemoryClock())(incident)
+            classified = ClassifyRecords(vault, lambda: book, ledger)(incident)
             packed = sum(len(call) for call in pack(_transient(vault, incident)))
             spent += time.process_time() - began - making.seconds
         assert captured.records == classified.verdicts["transient"] == packed == len(numbers)
@@ -162,7 +165,7 @@ class MadeUpCost:
 
 def _transient(vault: FolderVault, incident: build.Incident) -> Iterable[tuple[None, Record]]:
     keys = VaultKeys(incident)
-    for index, chunk in enumerate(CaptureManifest.load(vault, incident).chunks):
+    for index, chunk in enumerate(CaptureManifest.load(vault, incident.id).chunks):
         verdicts = ChunkVerdicts.load(vault, keys.verdicts(index)).verdicts
         for held, verdict in zip(chunks.decode(vault.get(chunk.key)), verdicts, strict=True):
             assert verdict.rule == "default"

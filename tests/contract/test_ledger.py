@@ -243,3 +243,20 @@ def test_what_is_done_is_remembered_for_its_incident(ledger: Ledger) -> None:
     ledger.save_redrive_cursor("one", RedriveCursor())
     assert ledger.steps_done("one") == {"quarantine:00001", "quarantine:00002"}
     assert ledger.steps_done("o") == set()
+
+
+# Redrives under way
+
+
+def test_a_redrive_is_open_until_it_is_closed(ledger: Ledger) -> None:
+    for incident_id in ("two", "one", "one"):
+        ledger.open_redrive("orders", incident_id)
+    ledger.open_redrive("flights", "three")
+    assert sorted(ledger.open_redrives("orders")) == ["one", "two"]
+    ledger.close_redrive("orders", "one")
+    assert ledger.open_redrives("orders") == ["two"]
+
+
+def test_closing_what_is_not_open_changes_nothing(ledger: Ledger) -> None:
+    ledger.close_redrive("orders", "one")
+    assert ledger.open_redrives("orders") == []

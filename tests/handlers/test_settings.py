@@ -19,7 +19,11 @@ FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] =
         {"Records": [{"messageId": "m", "body": build.message(), "eventSource": "aws:sqs"}]},
     ),
     "capture_records": (settings.CaptureRecordsSettings, {"VAULT_BUCKET", "LEDGER_TABLE"}, INCIDENT),
-    "classify_records": (settings.ClassifyRecordsSettings, {"VAULT_BUCKET", "POLICY_PARAMETER"}, INCIDENT),
+    "classify_records": (
+        settings.ClassifyRecordsSettings,
+        {"VAULT_BUCKET", "LEDGER_TABLE", "POLICY_PARAMETER"},
+        INCIDENT,
+    ),
     "quarantine_records": (
         settings.QuarantineRecordsSettings,
         {"VAULT_BUCKET", "LEDGER_TABLE", "POISON_QUEUE_URL"},

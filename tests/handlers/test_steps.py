@@ -49,6 +49,7 @@ def test_classify_says_where_each_branch_goes(cloud: Cloud, failed: dict[str, An
         "quarantine": True,
         "backoff_seconds": 0,
         "target": "stream",
+        "alarming": 0,
     }
 
 

@@ -14,6 +14,7 @@ ALARMS = {
     ("RecordsExpired", "service=Plain-StreamRedrive", 1, "records-expired"),
     ("IncidentsParked", "service=Plain-StreamRedrive", 1, "incident-parked"),
     ("PolicyInvalid", "service=Plain-StreamRedrive", 1, "policy-invalid"),
+    ("RecordsNeedingAttention", "service=Plain-StreamRedrive", 1, "consumer-broken"),
     ("ExecutionsFailed", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),
     ("ExecutionsTimedOut", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),
     ("ExecutionsAborted", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),

@@ -43,6 +43,7 @@ FUNCTIONS = {
         "dynamodb:Query": {"Ledger"},
     },
     "ClassifyRecords": {
+        "dynamodb:Query": {"Ledger"},
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
         "ssm:GetParameter": {POLICY},
@@ -65,6 +66,7 @@ FUNCTIONS = {
         "kms:GenerateDataKey": STREAM_KEY,
         "dynamodb:GetItem": {"Ledger"},
         "dynamodb:PutItem": {"Ledger"},
+        "dynamodb:DeleteItem": {"Ledger"},
         "dynamodb:BatchGetItem": {"Ledger"},
         "dynamodb:BatchWriteItem": {"Ledger"},
     },

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CaptureManifest, CaptureRecords, CaptureResult
+from stream_redrive.core.capture import CaptureRecords, CaptureResult
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.ports import Page
 from stream_redrive.core.records import Record, StreamRecord
 from tests.support.memory import MemoryClock, MemoryLedger, MemoryStream, MemoryVault
@@ -36,7 +37,7 @@ class Bench:
         ]
 
     def manifest(self, failed: Incident) -> CaptureManifest:
-        return CaptureManifest.load(self.vault, failed)
+        return CaptureManifest.load(self.vault, failed.id)
 
 
 def streamed(records: Sequence[Record]) -> list[StreamRecord]:

@@ -3,14 +3,12 @@
 import json
 from typing import Any
 
-from stream_redrive.core.capture import Examined, Outcome
-from stream_redrive.core.classify import (
-    Classifier,
-    RecordVerdict,
-)
+from stream_redrive.core.classifier import Classifier, Neighbourhood
+from stream_redrive.core.manifest import Examined, Outcome
 from stream_redrive.core.policy import parse_policy
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
-from tests.support.build import ARRIVED, CONSUMER, SHARD_ID, STREAM_ARN
+from stream_redrive.core.verdicts import RecordVerdict
+from tests.support.build import ARRIVED, CONSUMER, SHARD, SHARD_ID, STREAM_ARN
 
 SCHEMA = {
     "type": "object",
@@ -29,9 +27,11 @@ def examined(outcome: Outcome = Outcome.COMPLETE, size: int = 1, **fields: Any) 
     return Examined(start="1", end="9", size=size, outcome=outcome, **{**defaults, **fields})
 
 
-def classifier(*, lanes_or_filters: bool = False, **policy: Any) -> Classifier:
+def classifier(
+    *, lanes_or_filters: bool = False, neighbourhood: Neighbourhood | None = None, **policy: Any
+) -> Classifier:
     book = parse_policy(json.dumps({"default": policy}), "v7")
-    return Classifier(book.policy_for(CONSUMER), book.version, lanes_or_filters)
+    return Classifier(book.policy_for(CONSUMER), book.version, SHARD, neighbourhood, lanes_or_filters)
 
 
 def verdict_of(

@@ -27,6 +27,7 @@ from stream_redrive.core.ports import (
     StoredObject,
 )
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
+from stream_redrive.core.reports import FailureReport
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -197,6 +198,8 @@ class MemoryLedger:
         self.cursors: dict[str, RedriveCursor] = {}
         self.quarantined: dict[tuple[str, Origin], QuarantinedRecord] = {}
         self.done: set[tuple[str, str]] = set()
+        self.open: set[tuple[str, str]] = set()
+        self.reports: dict[tuple[str, str, str], dict[int, FailureReport]] = {}
 
     def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
         keys = [(shard, int(start), int(end)) for start, end in ranges]
@@ -218,11 +221,26 @@ class MemoryLedger:
         self.cursors[incident_id] = replace(cursor, version=cursor.version + 1)
         return self.cursors[incident_id]
 
+    def open_redrive(self, stream: str, incident_id: str) -> None:
+        self.open.add((stream, incident_id))
+
+    def close_redrive(self, stream: str, incident_id: str) -> None:
+        self.open.discard((stream, incident_id))
+
+    def open_redrives(self, stream: str) -> Sequence[str]:
+        return sorted(incident for name, incident in self.open if name == stream)
+
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         self.quarantined |= {(stream, record.place): record for record in records}
 
     def steps_done(self, incident_id: str) -> set[str]:
         return {step for incident, step in self.done if incident == incident_id}
+
+    def reports_of(
+        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+    ) -> Mapping[int, FailureReport]:
+        held = self.reports.get((consumer, stream, shard_id), {})
+        return {number: report for number, report in held.items() if int(first) <= number <= int(last)}
 
     def mark_done(self, incident_id: str, step: str) -> None:
         self.done.add((incident_id, step))

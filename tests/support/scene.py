@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CaptureManifest, CaptureRecords, CaptureResult
+from stream_redrive.core.capture import CaptureRecords, CaptureResult
 from stream_redrive.core.chunks import VaultKeys
-from stream_redrive.core.classify import ChunkVerdicts, Classification, ClassifyRecords, RecordVerdict
+from stream_redrive.core.classify import Classification, ClassifyRecords
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.policy import parse_policy
 from stream_redrive.core.ports import RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 from tests.support.build import incident, notice_of
 from tests.support.memory import MemoryClock, MemoryLedger, MemoryPoisonQueue, MemoryStream, MemoryVault
 
@@ -49,7 +51,7 @@ class Scene:
     def classify(self, failed: Incident) -> Classification:
         """The second step, under the policy as it stands."""
         book = parse_policy(json.dumps({"default": self.policy}), self.policy_version)
-        return ClassifyRecords(self.vault, lambda: book)(failed)
+        return ClassifyRecords(self.vault, lambda: book, self.ledger)(failed)
 
     def fail(self, *batches: Sequence[StreamRecord], **fields: Any) -> Incident:
         """An incident of these failed batches, captured and classified. fields: of each notice."""
@@ -60,10 +62,10 @@ class Scene:
 
     def records(self, failed: Incident) -> list[Record]:
         """The captured records."""
-        manifest = CaptureManifest.load(self.vault, failed)
+        manifest = CaptureManifest.load(self.vault, failed.id)
         return [r for chunk in manifest.chunks for r in chunks.decode(self.vault.get(chunk.key))]
 
     def verdicts(self, failed: Incident) -> list[RecordVerdict]:
         """The captured records' verdicts, in the same order."""
-        keys, count = VaultKeys(failed), len(CaptureManifest.load(self.vault, failed).chunks)
+        keys, count = VaultKeys(failed), len(CaptureManifest.load(self.vault, failed.id).chunks)
         return [v for index in range(count) for v in ChunkVerdicts.load(self.vault, keys.verdicts(index)).verdicts]

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CaptureManifest, CaptureRecords, CaptureResult
+from stream_redrive.core.capture import CaptureRecords, CaptureResult
 from stream_redrive.core.errors import ServiceUnreachable
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.ports import Page
 from stream_redrive.core.records import Record, StreamRecord
 from tests.support.build import SHARD_ID, incident, notice_of
@@ -94,7 +95,7 @@ class Runs:
         raise AssertionError("the capture never ends")
 
     def captured(self, failed: Incident) -> list[Record]:
-        manifest = CaptureManifest.load(self.vault, failed)
+        manifest = CaptureManifest.load(self.vault, failed.id)
         return [r for chunk in manifest.chunks for r in chunks.decode(self.vault.objects[chunk.key])]
 
 

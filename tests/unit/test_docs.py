@@ -17,6 +17,7 @@ from stream_redrive.core.incident import Incident
 from stream_redrive.core.notices import parse_notice
 from stream_redrive.core.policy import SCHEMA_PATH, Policy, parse_policy
 from stream_redrive.core.records import Record
+from stream_redrive.core.rules import default_rules
 from stream_redrive_cli.lab.report import LabReport
 from stream_redrive_cli.lab.scenarios import SCENARIOS
 
@@ -162,7 +163,7 @@ def test_the_table_of_the_policy_holds_exactly_the_fields_of_its_schema() -> Non
 def test_the_table_of_the_policy_names_the_defaults_that_the_service_has() -> None:
     built_in = json.loads(json.dumps(asdict(Policy())))
     for field, default in documented_fields().items():
-        if default == NO_DEFAULT:
+        if default == NO_DEFAULT or field.startswith("rules[]"):
             continue
         value = built_in
         for part in field.split("."):
@@ -171,12 +172,17 @@ def test_the_table_of_the_policy_names_the_defaults_that_the_service_has() -> No
 
 
 def test_every_rule_that_decides_a_verdict_is_explained_where_the_policy_and_the_poison_queue_are() -> None:
-    rules = {name for name in strings(FUNCTIONS / "core" / "classify.py") if KEBAB.fullmatch(name)}
+    rules = {name for name in strings(FUNCTIONS / "core" / "classifier.py") if KEBAB.fullmatch(name)}
     assert {"attempt-cap", "payload-schema"} <= rules
     listed = {row[0].strip("`") for row in rows(POLICY, "How a record gets its verdict")}
-    assert listed == rules | {"default"}
-    never_quarantined = {"record-age-exceeded"}
+    assert listed == rules | {"default", "your own rules", "the shipped rules"}
+    never_quarantined = {"record-age-exceeded", "not-reported", "everything-fails"}
     assert rules - never_quarantined <= quoted(OPERATIONS)
+
+
+def test_every_shipped_rule_is_explained() -> None:
+    listed = {row[0].strip("`"): row[1] for row in rows(POLICY, "The shipped rules")}
+    assert listed == {rule.id: rule.then.value for rule in default_rules()}
 
 
 def states_of(machine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -265,8 +271,9 @@ def test_the_notice_of_the_runbook_is_one_that_the_intake_takes() -> None:
 
 
 def test_the_sample_policy_is_valid() -> None:
-    [sample] = samples(POLICY)
-    assert parse_policy(sample, "sample").policy_for("arn:aws:lambda:us-east-1:1:function:orders").max_attempts == 5
+    whole, rules = samples(POLICY)
+    assert parse_policy(whole, "sample").policy_for("arn:aws:lambda:us-east-1:1:function:orders").max_attempts == 5
+    assert [rule.id for rule in parse_policy(rules, "sample").default.rules] == ["closed-order", "ledger-down"]
 
 
 def test_the_changelog_begins_with_the_version_of_the_project() -> None:

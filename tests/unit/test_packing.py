@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_redrive.core.packing import MAX_BYTES, MAX_RECORDS, pack, partition_key, put_bytes
+from stream_redrive.core.packing import MAX_BYTES, MAX_RECORDS, pack, put_bytes
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
 from tests.support.build import ARRIVED, SHARD_ID, STREAM_ARN
 
@@ -84,9 +84,9 @@ def test_nothing_makes_no_call() -> None:
 
 
 def test_a_record_keeps_its_partition_key() -> None:
-    assert partition_key(record(b"x", "\u00e4")) == "\u00e4"
+    assert record(b"x", "\u00e4").put_key == "\u00e4"
     assert put_bytes(record(b"xy", "\u00e4")) == 4
 
 
 def test_a_record_without_a_key_gets_its_origin_as_one_that_spreads() -> None:
-    assert partition_key(record(b"x", None)) == "5"
+    assert record(b"x", None).put_key == "5"

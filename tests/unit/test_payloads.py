@@ -9,13 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_redrive.core.classify import (
-    MAX_DECODED_BYTES,
-    RecordVerdict,
-    Undecodable,
-    decode_payload,
-)
+from stream_redrive.core.payloads import MAX_DECODED_BYTES, Undecodable, decode_payload
 from stream_redrive.core.policy import Decoder, Verdict
+from stream_redrive.core.verdicts import RecordVerdict
 from tests.support.classifying import SCHEMA, SECRET, verdict_of
 
 DOCUMENT = b'{"tail": "N14228"}'

@@ -142,10 +142,10 @@ def test_the_more_exact_name_wins() -> None:
         (policy(decoder="avro"), "default.decoder"),
         (policy(schema="object"), "default.schema"),
         (policy(rules={}), "default.rules"),
-        (policy(rules=[{"id": "a", "when": {"x": 1}, "then": "poison"}]), "reason"),
-        (policy(rules=[{"id": "A b", "when": {"x": 1}, "then": "poison", "reason": "r"}]), "rules[0].id"),
+        (policy(rules=[{"id": "a", "when": {"attempt": 1}, "then": "poison"}]), "reason"),
+        (policy(rules=[{"id": "A b", "when": {"attempt": 1}, "then": "poison", "reason": "r"}]), "rules[0].id"),
         (policy(rules=[{"id": "a", "when": {}, "then": "poison", "reason": "r"}]), "rules[0].when"),
-        (policy(rules=[{"id": "a", "when": {"x": 1}, "then": "fatal", "reason": "r"}]), "rules[0].then"),
+        (policy(rules=[{"id": "a", "when": {"attempt": 1}, "then": "fatal", "reason": "r"}]), "rules[0].then"),
         (policy(default="retry"), "default.default"),
         (policy(breaker={"failed_keys": 1}), "default.breaker.failed_keys"),
         (policy(stages=[]), "default.stages"),
@@ -172,7 +172,7 @@ def test_a_policy_that_breaks_its_schema_is_refused_with_the_field_named(text: s
         ({"decoder": "none", "schema": {"type": "object"}}, "decoder"),
         ({"backoff": {"base_seconds": 100, "max_seconds": 10}}, "backoff.base_seconds"),
         ({"backoff": {"max_seconds": 10}}, "backoff.base_seconds"),
-        ({"rules": [{"id": "a", "when": {"x": 1}, "then": "held", "reason": "r"}] * 2}, "id 'a'"),
+        ({"rules": [{"id": "a", "when": {"attempt": 1}, "then": "held", "reason": "r"}] * 2}, "id 'a'"),
     ],
 )
 def test_a_policy_that_contradicts_itself_is_refused(fields: dict[str, Any], what: str) -> None:

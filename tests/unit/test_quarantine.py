@@ -51,7 +51,15 @@ def test_poison_and_held_records_are_kept_with_their_verdict_and_the_others_are_
     assert [Record.from_line(line).stream for line in kept] == [produced[1], produced[3]]
     assert [(line["verdict"]["class"], line["verdict"]["rule"]) for line in kept] == [("poison", "payload-decode")] * 2
     assert [line["case_id"] for line in kept] == [None, None]
-    assert set(kept[0]["verdict"]) == {"class", "rule", "reason", "policy_version", "evidence"}
+    assert set(kept[0]["verdict"]) == {
+        "class",
+        "rule",
+        "reason",
+        "policy_version",
+        "evidence",
+        "fingerprint",
+        "alarm",
+    }
 
 
 def test_a_quarantine_chunk_lies_beside_the_captured_chunk_it_is_a_part_of() -> None:

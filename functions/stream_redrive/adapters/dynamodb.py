@@ -4,6 +4,8 @@ Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
     RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
     RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
+    REPORT#<function ARN>#<stream>#<shard id>, <number>  what the consumer reported of a record
+    OPEN#<stream>, <incident id>                     an incident whose redrive is under way
     INCIDENT#<id>, REDRIVE                           how far its redrive has come
     INCIDENT#<id>, DONE#<step>                       a part of a step that must not be done again
 """
@@ -22,6 +24,7 @@ from stream_redrive.core.errors import ServiceBusy, WriteConflict
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.ports import Clock, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
+from stream_redrive.core.reports import FailureReport
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -174,6 +177,23 @@ class DynamoLedger:
                     raise WriteConflict(f"another run redrives incident {incident_id}") from exc
         return saved
 
+    def open_redrive(self, stream: str, incident_id: str) -> None:
+        """PutItem; the same again when a step runs again."""
+        with faults_of("dynamodb:PutItem"):
+            self._client.put_item(
+                TableName=self._table,
+                Item={**_key(f"OPEN#{stream}", incident_id), "expires_at": self._expiry()},
+            )
+
+    def close_redrive(self, stream: str, incident_id: str) -> None:
+        """DeleteItem."""
+        with faults_of("dynamodb:DeleteItem"):
+            self._client.delete_item(TableName=self._table, Key=_key(f"OPEN#{stream}", incident_id))
+
+    def open_redrives(self, stream: str) -> Sequence[str]:
+        """Consistent Query."""
+        return [item["sk"]["S"] for item in self._query("pk = :pk", {":pk": {"S": f"OPEN#{stream}"}})]
+
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         """BatchWriteItem; the same again when a step runs again."""
         self._write_all(
@@ -193,14 +213,38 @@ class DynamoLedger:
 
     def steps_done(self, incident_id: str) -> set[str]:
         """Consistent Query of the incident's marks."""
+        marks = self._query(
+            "pk = :pk AND begins_with(sk, :done)",
+            {":pk": {"S": f"INCIDENT#{incident_id}"}, ":done": {"S": "DONE#"}},
+        )
+        return {item["sk"]["S"].removeprefix("DONE#") for item in marks}
+
+    def reports_of(
+        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+    ) -> Mapping[int, FailureReport]:
+        """Consistent Query over the range."""
+        reported = self._query(
+            "pk = :pk AND sk BETWEEN :first AND :last",
+            {
+                ":pk": {"S": report_pk(consumer, stream, shard_id)},
+                ":first": {"S": padded(first)},
+                ":last": {"S": padded(last)},
+            },
+        )
+        names = ("error_type", "message", "fingerprint", "reported_at")
+        return {int(item["sk"]["S"]): FailureReport(*(item[name]["S"] for name in names)) for item in reported}
+
+    def _query(self, condition: str, values: Item) -> Iterator[Item]:
+        """All pages of a consistent Query."""
         with faults_of("dynamodb:Query"):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table,
                 ConsistentRead=True,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :done)",
-                ExpressionAttributeValues={":pk": {"S": f"INCIDENT#{incident_id}"}, ":done": {"S": "DONE#"}},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
             )
-            return {item["sk"]["S"].removeprefix("DONE#") for page in pages for item in page["Items"]}
+            for page in pages:
+                yield from page["Items"]
 
     def mark_done(self, incident_id: str, step: str) -> None:
         """A mark that steps_done finds."""
@@ -240,6 +284,16 @@ def decode_positions(text: str) -> tuple[tuple[int, int], ...]:
     for chunk, first, last in re.findall(r"(\d+):(\d+)(?:-(\d+))?", text):
         positions += ((int(chunk), line) for line in range(int(first), int(last or first) + 1))
     return tuple(positions)
+
+
+def report_pk(consumer: str, stream: str, shard_id: str) -> str:
+    """The partition key of what a consumer reports of a shard's records."""
+    return f"REPORT#{consumer}#{stream}#{shard_id}"
+
+
+def padded(sequence_number: str) -> str:
+    """A sequence number as a sort key: its order as text is that of the numbers."""
+    return f"{int(sequence_number):0128}"
 
 
 def _as_stored(cursor: RedriveCursor) -> RedriveCursor:

@@ -1,40 +1,23 @@
 """Capture: copy the failed records of an incident from the stream into the vault before the stream forgets them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from stream_redrive.core import chunks
 from stream_redrive.core.chunks import ChunkBuffer, VaultKeys
 from stream_redrive.core.errors import ShardNotFound, SourceNotSupported, WriteConflict
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CapturedChunk, CaptureManifest, Examined, Gone, Missing, Outcome
 from stream_redrive.core.notices import Notice, ShardRef, Source, parse_time
+from stream_redrive.core.open_calls import OpenCalls
 from stream_redrive.core.ports import Clock, Ledger, StreamReader, Vault
-from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord, to_json
+from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
 from stream_redrive.core.scan import ShardScan
 from stream_redrive.core.sequence import Stretch, merge
 
 # A page, its chunks and the manifest are written within this time, slow as the services may be.
 STOP_BEFORE_SECONDS = 60.0
-
-
-class Outcome(StrEnum):
-    """What the stream still had of a notice, or of all notices of an incident."""
-
-    COMPLETE = "COMPLETE"
-    PARTIAL = "PARTIAL"
-    EXPIRED = "EXPIRED"
-    AMBIGUOUS = "AMBIGUOUS"
-
-
-class Gone(StrEnum):
-    """Why records could not be read."""
-
-    EXPIRED = "EXPIRED"
-    SHARD_NOT_FOUND = "SHARD_NOT_FOUND"
-    STREAM_RECREATED = "STREAM_RECREATED"
 
 
 @dataclass(slots=True)
@@ -89,72 +72,6 @@ class Tallies:
 
 
 @dataclass(frozen=True, slots=True)
-class CapturedChunk:
-    """A chunk in the vault."""
-
-    bucket: str
-    key: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A notice of which at least size records could not be read. captured_from: the first one that could."""
-
-    start: str
-    end: str
-    size: int
-    reason: str
-    captured_from: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A notice's range and outcome; condition and size are evidence for its records' verdicts."""
-
-    start: str
-    end: str
-    size: int
-    found: int
-    outcome: Outcome
-    condition: str
-    function_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureManifest:
-    """The whole result of a capture, as the vault keeps it. claimed_elsewhere: notices of another incident."""
-
-    outcome: Outcome
-    records: int
-    chunks: tuple[CapturedChunk, ...]
-    missing: tuple[Missing, ...]
-    notices: tuple[Examined, ...]
-    claimed_elsewhere: int
-
-    def encode(self) -> bytes:
-        """The manifest as JSON."""
-        return to_json(asdict(self)).encode()
-
-    @classmethod
-    def load(cls, vault: Vault, incident: Incident) -> "CaptureManifest":
-        """Read an incident's manifest.
-
-        Raises:
-            VaultObjectMissing: the capture hasn't finished.
-        """
-        body = json.loads(vault.get(VaultKeys(incident).capture_manifest))
-        return cls(
-            outcome=Outcome(body["outcome"]),
-            records=body["records"],
-            chunks=tuple(CapturedChunk(**chunk) for chunk in body["chunks"]),
-            missing=tuple(Missing(**entry) for entry in body["missing"]),
-            notices=tuple(Examined(**{**n, "outcome": Outcome(n["outcome"])}) for n in body["notices"]),
-            claimed_elsewhere=body["claimed_elsewhere"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class CaptureResult:
     """What goes to the next state. more: the run stopped near its time limit and must be called again.
 
@@ -198,7 +115,7 @@ class CaptureRecords:
         notices, dropped = self._claim(incident)
         tallies = Tallies(notices)
         writer = _ChunkWriter(self._vault, self._ledger, incident, tallies)
-        gone = Gone.EXPIRED
+        gone, bystanders = Gone.EXPIRED, 0
         stretches = merge((n.start, n.end) for n in notices)
         if stretches:
             since = min(parse_time(n.first_arrival) for n in notices)
@@ -214,7 +131,8 @@ class CaptureRecords:
             except ShardNotFound:
                 gone = Gone.SHARD_NOT_FOUND
             writer.flush()
-        manifest = self._manifest(tallies, writer, dropped, gone, shard)
+            bystanders = scan.bystanders
+        manifest = self._manifest(tallies, writer, dropped, gone, shard, bystanders)
         self._vault.put(VaultKeys(incident).capture_manifest, manifest.encode())
         return CaptureResult(
             more=False,
@@ -237,7 +155,7 @@ class CaptureRecords:
         return claimed, len(notices) - len(claimed)
 
     def _manifest(
-        self, tallies: Tallies, writer: "_ChunkWriter", dropped: int, gone: Gone, shard: ShardRef
+        self, tallies: Tallies, writer: "_ChunkWriter", dropped: int, gone: Gone, shard: ShardRef, bystanders: int
     ) -> CaptureManifest:
         short = [tally for tally in tallies.all if tally.missing]
         if short and gone is Gone.EXPIRED:
@@ -269,6 +187,7 @@ class CaptureRecords:
                 for t in tallies.all
             ),
             claimed_elsewhere=dropped,
+            bystanders=bystanders,
         )
 
     def _why_gone(self, shard: ShardRef, end: int) -> Gone:
@@ -293,6 +212,7 @@ class _ChunkWriter:
         self._tallies = tallies
         self._keys = VaultKeys(incident)
         self._buffer = ChunkBuffer()
+        self._open_calls = OpenCalls(vault, ledger, chunks.stream_name(incident.shard.stream_arn))
         self.chunks: list[CapturedChunk] = []
         self.last_sequence_number: str | None = None
         for stored in vault.list(self._keys.captured):
@@ -323,7 +243,11 @@ class _ChunkWriter:
         places = [Origin(r.shard_id, r.sequence_number) for r in records]
         known = self._ledger.lineage_of(chunks.stream_name(shard.stream_arn), places)
         captured = (
-            Record(shard.stream_arn, record, known.get(place) or Lineage(place, 0))
+            Record(
+                shard.stream_arn,
+                record,
+                known.get(place) or self._open_calls.lineage_of(record) or Lineage(place, 0),
+            )
             for record, place in zip(records, places, strict=True)
         )
         key = self._keys.captured_chunk(len(self.chunks))

@@ -23,6 +23,7 @@ class VaultKeys:
     def __init__(self, incident: Incident) -> None:
         day = parse_time(incident.failed_at).strftime("%Y/%m/%d")
         self._dated = f"{consumer_name(incident.shard.consumer)}/{day}/{incident.id}/"
+        self._id = incident.id
         self._own = f"incidents/{incident.id}/"
 
     @property
@@ -45,12 +46,17 @@ class VaultKeys:
     @property
     def capture_manifest(self) -> str:
         """What the capture found, notice by notice and chunk by chunk."""
-        return f"{self._own}capture.json"
+        return capture_manifest_key(self._id)
 
     @property
     def quarantine_manifest(self) -> str:
         """What the quarantine wrote."""
         return f"{self._own}quarantine.json"
+
+
+def capture_manifest_key(incident_id: str) -> str:
+    """The key of an incident's capture manifest."""
+    return f"incidents/{incident_id}/capture.json"
 
 
 def notices_key(incident_id: str) -> str:
@@ -61,6 +67,11 @@ def notices_key(incident_id: str) -> str:
 def consumer_name(function_arn: str) -> str:
     """The function's name, with its qualifier if it has one: "orders" or "orders@live"."""
     return "@".join(function_arn.split(":")[6:8])
+
+
+def function_arn(qualified: str) -> str:
+    """A function's ARN without version or alias."""
+    return ":".join(qualified.split(":")[:7])
 
 
 def stream_name(stream_arn: str) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from stream_redrive.core.capture import CapturedChunk, CaptureManifest
 from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.errors import MalformedIncident
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CapturedChunk, CaptureManifest
 from stream_redrive.core.ports import PoisonMessage, PoisonQueue, Vault
 from stream_redrive.core.quarantine import QuarantineManifest
 from stream_redrive.core.records import to_json
@@ -33,7 +33,7 @@ class CloseIncident:
             verdicts: counts by class. redrive: its summary. quarantined: how many records the quarantine took.
         """
         keys = VaultKeys(incident)
-        manifest = CaptureManifest.load(self._vault, incident)
+        manifest = CaptureManifest.load(self._vault, incident.id)
         captured: dict[str, Any] = {"outcome": manifest.outcome.value, "records": manifest.records}
         captured |= self._listed("chunks", _described(manifest.chunks), keys.capture_manifest)
         captured |= self._listed("missing", [asdict(m) for m in manifest.missing], keys.capture_manifest)

@@ -12,14 +12,9 @@ MAX_BYTES = 5 * 1024 * 1024
 T = TypeVar("T")
 
 
-def partition_key(record: Record) -> str:
-    """The key to put a record with: its own, or for a stream that distributes records by itself one that spreads."""
-    return record.stream.partition_key or record.lineage.origin.sequence_number
-
-
 def put_bytes(record: Record) -> int:
     """What a record counts against the limit of a call: payload and partition key, in bytes."""
-    return len(record.stream.data) + len(partition_key(record).encode())
+    return len(record.stream.data) + len(record.put_key.encode())
 
 
 def pack(

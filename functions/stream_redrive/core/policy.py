@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import fastjsonschema
+import jmespath
+from jmespath.exceptions import JMESPathError
 
 from stream_redrive.core.errors import PolicyInvalid
 
@@ -52,12 +54,13 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of the user's: when the evidence matches, the verdict is given with the reason."""
+    """When the evidence matches, the verdict is given with the reason. alarm: a person must mend something."""
 
     id: str
     when: Mapping[str, Any]
     then: Verdict
     reason: str
+    alarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,11 @@ def _contradictions(policy: Policy) -> list[str]:
     repeated = sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1})
     if repeated:
         problems.append(f"rules: id {repeated[0]!r} stands more than once")
+    for rule in policy.rules:
+        try:
+            jmespath.compile(rule.when.get("field", "@"))
+        except JMESPathError as exc:
+            problems.append(f"rules.{rule.id}.when.field is no JMESPath expression: {exc}")
     if policy.schema is not None:
         try:
             compile_schema(policy.schema)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
+from stream_redrive.core.reports import FailureReport
 
 
 class Clock(Protocol):
@@ -186,11 +187,29 @@ class Ledger(Protocol):
             WriteConflict: another run has saved since.
         """
 
+    def open_redrive(self, stream: str, incident_id: str) -> None:
+        """Note that an incident is about to put records into a stream."""
+
+    def close_redrive(self, stream: str, incident_id: str) -> None:
+        """Note that the lineage of all it has put there is written."""
+
+    def open_redrives(self, stream: str) -> Sequence[str]:
+        """The incidents that are open, or were cut before they could close."""
+
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         """Write that these records are in quarantine."""
 
     def steps_done(self, incident_id: str) -> set[str]:
         """The names that mark_done was called with."""
+
+    def reports_of(
+        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+    ) -> Mapping[int, FailureReport]:
+        """What a consumer reported of the records from first to last, both included, by sequence number.
+
+        Args:
+            consumer: its unqualified function ARN.
+        """
 
     def mark_done(self, incident_id: str, step: str) -> None:
         """Remember that a part of a step took effect and must not be done again."""

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CapturedChunk, CaptureManifest, Missing
 from stream_redrive.core.chunks import VaultKeys
-from stream_redrive.core.classify import ChunkVerdicts, RecordVerdict
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CapturedChunk, CaptureManifest, Missing
 from stream_redrive.core.policy import Verdict
 from stream_redrive.core.ports import Ledger, PoisonMessage, PoisonQueue, QuarantinedRecord, Vault
 from stream_redrive.core.records import Origin, Record, to_json
+from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 
 MAX_INLINE_BYTES = 64 * 1024
 _EXPIRED_STEP = "quarantine:expired"
@@ -51,7 +51,7 @@ class QuarantineRecords:
 
     def __call__(self, incident: Incident, execution_arn: str) -> QuarantineManifest:
         """Quarantine. A chunk that is done, queue and ledger included, is not done again."""
-        manifest = CaptureManifest.load(self._vault, incident)
+        manifest = CaptureManifest.load(self._vault, incident.id)
         done = self._ledger.steps_done(incident.id)
         if manifest.missing and _EXPIRED_STEP not in done:
             self._queue.send([_expired_message(incident, entry, execution_arn) for entry in manifest.missing])

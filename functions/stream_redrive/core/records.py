@@ -47,7 +47,12 @@ class Record:
 
     def digest(self) -> str:
         """SHA-256 of the payload, hexadecimal."""
-        return hashlib.sha256(self.stream.data).hexdigest()
+        return digest(self.stream.data)
+
+    @property
+    def put_key(self) -> str:
+        """The key to put the record with: its own; where the stream distributes records by itself, one that spreads."""
+        return self.stream.partition_key or self.lineage.origin.sequence_number
 
     def to_line(self) -> dict[str, Any]:
         """The record as a line of a chunk (docs/architecture.md, contracts)."""
@@ -87,6 +92,11 @@ class Record:
                 line["lineage"]["attempt"],
             ),
         )
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a payload, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def to_json(value: object) -> str:

@@ -3,17 +3,17 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from stream_redrive.core import chunks
-from stream_redrive.core.capture import CaptureManifest
 from stream_redrive.core.chunks import VaultKeys
-from stream_redrive.core.classify import ChunkVerdicts
 from stream_redrive.core.errors import IteratorExpired, ServiceBusy, TargetNotSupported
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.notices import parse_time
-from stream_redrive.core.packing import pack, partition_key
+from stream_redrive.core.open_calls import CLOCK_SKEW
+from stream_redrive.core.packing import pack
 from stream_redrive.core.policy import Verdict
 from stream_redrive.core.ports import (
     Clock,
@@ -26,10 +26,9 @@ from stream_redrive.core.ports import (
     Vault,
 )
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from stream_redrive.core.verdicts import ChunkVerdicts
 
 STOP_BEFORE_SECONDS = 60.0
-# Between the clock of this run and the clock that stamps arrivals.
-CLOCK_SKEW = timedelta(seconds=2)
 _MAX_REFUSALS = 12
 _LONGEST_PAUSE_SECONDS = 10.0
 
@@ -95,6 +94,9 @@ class RedriveRecords:
         """
         if target != "stream":
             raise TargetNotSupported(f"target {target!r} is not available in this version")
+        stream = chunks.stream_name(incident.shard.stream_arn)
+        # While this stands, a capture that meets a copy without lineage looks for it in this incident's open call.
+        self._ledger.open_redrive(stream, incident.id)
         cursor = self._ledger.redrive_cursor(incident.id) or RedriveCursor()
         source = _TransientRecords(self._vault, incident)
         if cursor.open_since is not None:
@@ -112,6 +114,7 @@ class RedriveRecords:
             if cursor.carried:
                 self._clock.sleep(min(0.1 * 2**refusals, _LONGEST_PAUSE_SECONDS))
         self._ledger.save_redrive_cursor(incident.id, cursor)
+        self._ledger.close_redrive(stream, incident.id)
         return _result(target, cursor.sent, more=False)
 
     def _send(
@@ -122,7 +125,7 @@ class RedriveRecords:
             incident.id, replace(cursor, open_since=self._clock.now(), open_records=positions)
         )
         results = self._writer.put(
-            incident.shard.stream_arn, [(partition_key(record), record.stream.data) for _, record in call]
+            incident.shard.stream_arn, [(record.put_key, record.stream.data) for _, record in call]
         )
         return self._account(incident, announced, call, results)
 
@@ -165,7 +168,7 @@ class RedriveRecords:
     ) -> dict[Position, Origin]:
         wanted: dict[tuple[str, bytes], list[tuple[Position, Record]]] = defaultdict(list)
         for position, record in call:
-            wanted[partition_key(record), record.stream.data].append((position, record))
+            wanted[record.put_key, record.stream.data].append((position, record))
         found = [
             record
             for record in self._read_since(incident.shard.stream_arn, since - CLOCK_SKEW)
@@ -215,7 +218,7 @@ class _TransientRecords:
     def __init__(self, vault: Vault, incident: Incident) -> None:
         self._vault = vault
         self._keys = VaultKeys(incident)
-        self._manifest = CaptureManifest.load(vault, incident)
+        self._manifest = CaptureManifest.load(vault, incident.id)
         self._loaded: tuple[int, list[tuple[Position, Record]]] = (-1, [])
 
     @property

@@ -17,6 +17,8 @@ class ShardScan:
 
     Reads on through the gap between two stretches when the next one begins within a page, and seeks when it doesn't:
     iterators and reads are both limited to 5 a second and shared with the consumer.
+
+    bystanders: how many records it came by that no notice speaks of. They went through.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class ShardScan:
         self._shard_id = shard_id
         self._stretches = stretches
         self._since = since
+        self.bystanders = 0
 
     def pages(self, after: str | None = None) -> Iterator[list[StreamRecord]]:
         """The wanted records, page by page; a page may be empty.
@@ -61,7 +64,7 @@ class ShardScan:
                 found = by_time = False
                 yield []
                 continue
-            wanted = _pick(page.records, remaining, passed)
+            wanted = self._pick(page.records, remaining, passed)
             yield wanted
             if page.records:
                 seen, found = page.records[-1].sequence_number, True
@@ -95,24 +98,25 @@ class ShardScan:
     def _open_by_time(self) -> str:
         return self._reader.open_from(self._stream_arn, self._shard_id, self._since - _ARRIVAL_TOLERANCE)
 
+    def _pick(self, records: Sequence[StreamRecord], remaining: list[Stretch], passed: int) -> list[StreamRecord]:
+        """The records behind passed that lie in a stretch.
 
-def _pick(records: Sequence[StreamRecord], remaining: list[Stretch], passed: int) -> list[StreamRecord]:
-    """The records behind passed that lie in a stretch.
-
-    Stretches that are passed, or read to their last number, leave remaining.
-    """
-    wanted = []
-    for record in records:
-        number = int(record.sequence_number)
-        # An iterator that had to go back to a time returns what was read already.
-        if number <= passed:
-            continue
-        while remaining and number > remaining[0].last:
-            remaining.pop(0)
-        if not remaining:
-            break
-        if number in remaining[0]:
-            wanted.append(record)
-        if number == remaining[0].last:
-            remaining.pop(0)
-    return wanted
+        Stretches that are passed, or read to their last number, leave remaining.
+        """
+        wanted = []
+        for record in records:
+            number = int(record.sequence_number)
+            # An iterator that had to go back to a time returns what was read already.
+            if number <= passed:
+                continue
+            while remaining and number > remaining[0].last:
+                remaining.pop(0)
+            if not remaining:
+                break
+            if number in remaining[0]:
+                wanted.append(record)
+            elif number > self._stretches[0].first:
+                self.bystanders += 1
+            if number == remaining[0].last:
+                remaining.pop(0)
+        return wanted

@@ -18,7 +18,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         event: {"incident": …}
 
     Returns:
-        {"verdicts": {"transient", "poison", "held"}, "quarantine", "backoff_seconds", "target"}
+        {"verdicts": {"transient", "poison", "held"}, "quarantine", "backoff_seconds", "target", "alarming"}
     """
     result = bootstrap.classify_records(context)(Incident.from_input(event["incident"]))
     logger.info("classified", extra=result.to_dict())
@@ -26,5 +26,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         RecordsTransient=result.verdicts["transient"],
         RecordsPoison=result.verdicts["poison"],
         RecordsHeld=result.verdicts["held"],
+        RecordsNeedingAttention=result.alarming,
     )
     return result.to_dict()

@@ -1,0 +1,98 @@
+"""The manifest of a capture: what was found of each notice, and where it lies."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from stream_redrive.core.chunks import capture_manifest_key
+from stream_redrive.core.ports import Vault
+from stream_redrive.core.records import to_json
+
+
+class Outcome(StrEnum):
+    """What the stream still had of a notice, or of all notices of an incident."""
+
+    COMPLETE = "COMPLETE"
+    PARTIAL = "PARTIAL"
+    EXPIRED = "EXPIRED"
+    AMBIGUOUS = "AMBIGUOUS"
+
+
+class Gone(StrEnum):
+    """Why records could not be read."""
+
+    EXPIRED = "EXPIRED"
+    SHARD_NOT_FOUND = "SHARD_NOT_FOUND"
+    STREAM_RECREATED = "STREAM_RECREATED"
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedChunk:
+    """A chunk in the vault."""
+
+    bucket: str
+    key: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A notice of which at least size records could not be read. captured_from: the first one that could."""
+
+    start: str
+    end: str
+    size: int
+    reason: str
+    captured_from: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A notice's range and outcome; condition and size are evidence for its records' verdicts."""
+
+    start: str
+    end: str
+    size: int
+    found: int
+    outcome: Outcome
+    condition: str
+    function_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureManifest:
+    """The whole result of a capture, as the vault keeps it.
+
+    claimed_elsewhere: notices of another incident. bystanders: at least how many records between the failed ones
+    went through.
+    """
+
+    outcome: Outcome
+    records: int
+    chunks: tuple[CapturedChunk, ...]
+    missing: tuple[Missing, ...]
+    notices: tuple[Examined, ...]
+    claimed_elsewhere: int
+    bystanders: int
+
+    def encode(self) -> bytes:
+        """The manifest as JSON."""
+        return to_json(asdict(self)).encode()
+
+    @classmethod
+    def load(cls, vault: Vault, incident_id: str) -> "CaptureManifest":
+        """Read an incident's manifest.
+
+        Raises:
+            VaultObjectMissing: the capture hasn't finished.
+        """
+        body = json.loads(vault.get(capture_manifest_key(incident_id)))
+        return cls(
+            outcome=Outcome(body["outcome"]),
+            records=body["records"],
+            chunks=tuple(CapturedChunk(**chunk) for chunk in body["chunks"]),
+            missing=tuple(Missing(**entry) for entry in body["missing"]),
+            notices=tuple(Examined(**{**n, "outcome": Outcome(n["outcome"])}) for n in body["notices"]),
+            claimed_elsewhere=body["claimed_elsewhere"],
+            bystanders=body["bystanders"],
+        )
