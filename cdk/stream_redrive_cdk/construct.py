@@ -100,6 +100,7 @@ class StreamRedrive(Construct):
             capture_retention=capture_retention or Duration.days(90),
             quarantine_retention=quarantine_retention or Duration.days(365),
         )
+        self._encryption_key = encryption_key
         self._ledger = storage.create_ledger(
             self,
             "Ledger",
@@ -201,6 +202,14 @@ class StreamRedrive(Construct):
     def watch(self, stream: kinesis.IStream, *, stream_key: kms.IKey | None = None) -> None:
         """Let the service read `stream` and write to it, for a mapping of your own that uses `on_failure`."""
         self._streams.add(stream, stream_key or stream.encryption_key)
+
+    def accept_reports(self, consumer: lambda_.IFunction) -> None:
+        """Let `consumer` report why its records failed, with `stream_redrive.reporting` in its code.
+
+        Grants its role to write its own reports into the ledger, and sets the variable that switches them on. For
+        an imported consumer, which can't be given a variable from here, the synthesis says which one to set.
+        """
+        self._mappings.let_report(consumer, self._ledger, self._encryption_key)
 
     @property
     def on_failure(self) -> lambda_.IEventSourceDlq:

@@ -3,7 +3,8 @@
 import hashlib
 from typing import Any
 
-from aws_cdk import Annotations, Token
+from aws_cdk import Annotations, Fn, Token
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
@@ -23,6 +24,10 @@ _POLL_STREAM = (
     "kinesis:GetShardIterator",
     "kinesis:ListShards",
 )
+
+
+# Where a consumer's failure reports go; read by stream_redrive.reporting.
+REPORTS_VARIABLE = "STREAM_REDRIVE_LEDGER_TABLE"
 
 
 class ConsumerMappings(Construct):
@@ -85,6 +90,33 @@ class ConsumerMappings(Construct):
         if self._alarms.node.try_find_child(alarm) is None:
             self._alarms.watch_delivery(alarm, consumer)
         return mapping
+
+    def let_report(self, consumer: lambda_.IFunction, ledger: dynamodb.ITable, key: kms.IKey | None) -> None:
+        """Let `consumer` write its own failure reports into `ledger`, and nothing else."""
+        name = f"{consumer.node.id}{_digest(consumer.node.addr)}Reports"
+        if self.node.try_find_child(name) is not None:
+            return
+        # The name that the function's own environment gives it: a qualifier is no part of it.
+        function = Fn.select(6, Fn.split(":", consumer.function_arn))
+        write = allow(["dynamodb:BatchWriteItem"], ledger.table_arn)
+        write.add_condition("ForAllValues:StringLike", {"dynamodb:LeadingKeys": [f"REPORT#{function}#*"]})
+        if isinstance(consumer, lambda_.Function):
+            consumer.add_environment(REPORTS_VARIABLE, ledger.table_name)
+        else:
+            Annotations.of(self).add_info(
+                f"Set {REPORTS_VARIABLE} in the environment of {_readable(consumer.function_arn, consumer.node.path)} "
+                f"to {_readable(ledger.table_name, 'the ledger (output LedgerTableName)')}: without it the consumer "
+                "reports nothing."
+            )
+        if consumer.role is None:
+            Annotations.of(self).add_warning_v2(
+                f"stream-redrive:reports-{_digest(consumer.function_arn)}",
+                f"The role of the imported consumer {_readable(consumer.function_arn, consumer.node.path)} is not "
+                f"known here. Add dynamodb:BatchWriteItem on {_readable(ledger.table_arn, 'the ledger')} to it, or "
+                "import the consumer with its role.",
+            )
+            return
+        iam.Policy(self, name, roles=[consumer.role], statements=[write, *encrypt(key)])
 
     def _ask_for_permissions(
         self, consumer: lambda_.IFunction, stream: kinesis.IStream, stream_key: kms.IKey | None

@@ -18,6 +18,8 @@ class Protection:
     stream_key_arn: of the key of an encrypted stream.
     filters: filter patterns of the mapping, as plain JSON objects.
     starting_position: TRIM_HORIZON or LATEST.
+    accept_reports: whether the consumer uses `stream_redrive.reporting`; set STREAM_REDRIVE_LEDGER_TABLE in its
+        environment to the output LedgerTableName.
 
     Raises ValueError for an ARN of something else, and for another starting position.
     """
@@ -34,6 +36,7 @@ class Protection:
     report_batch_item_failures: bool = True
     filters: tuple[Mapping[str, Any], ...] = ()
     starting_position: str = "TRIM_HORIZON"
+    accept_reports: bool = False
 
     def __post_init__(self) -> None:
         if self.starting_position not in ("TRIM_HORIZON", "LATEST"):

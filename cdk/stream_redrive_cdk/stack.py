@@ -71,6 +71,8 @@ class StreamRedriveStack(Stack):
             filters=[lambda_.FilterCriteria.filter(pattern) for pattern in protection.filters] or None,
             starting_position=lambda_.StartingPosition[protection.starting_position],
         )
+        if protection.accept_reports:
+            self.redrive.accept_reports(self._consumer(protection))
 
     def _stream(self, protection: Protection) -> kinesis.IStream:
         arn = protection.stream_arn

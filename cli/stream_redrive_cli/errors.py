@@ -7,6 +7,8 @@ EXIT_SERVICE_REFUSED = 254
 EXIT_CONFIGURATION = 253
 EXIT_USAGE = 252
 EXIT_INTERRUPTED = 130
+EXIT_STALE = 5
+EXIT_PARTLY_DONE = 3
 
 
 class CommandError(Exception):
@@ -31,3 +33,15 @@ class UsageError(CommandError):
     """The command was called in a way that makes no sense."""
 
     exit_code = EXIT_USAGE
+
+
+class StaleError(CommandError):
+    """What the command was about to change has changed since it looked."""
+
+    exit_code = EXIT_STALE
+
+
+class PartlyDoneError(CommandError):
+    """The change was made, and not quite as it was shown."""
+
+    exit_code = EXIT_PARTLY_DONE

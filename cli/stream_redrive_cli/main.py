@@ -7,9 +7,18 @@ import sys
 from types import FrameType
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
 
+from stream_redrive.core.errors import AccessDenied, ServiceBusy, ServiceUnreachable, VaultObjectMissing
 from stream_redrive_cli.errors import (
+    EXIT_CONFIGURATION,
     EXIT_GENERAL,
     EXIT_INTERRUPTED,
     EXIT_SERVICE_REFUSED,
@@ -17,8 +26,12 @@ from stream_redrive_cli.errors import (
     CommandError,
 )
 from stream_redrive_cli.lab import commands as lab_commands
+from stream_redrive_cli.policy import commands as policy_commands
+from stream_redrive_cli.visible import visible
 
 _TYPER_USAGE = 2
+_UNCONFIGURED = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, NoRegionError)
+_REFUSED = (ClientError, BotoCoreError, AccessDenied, ServiceBusy, ServiceUnreachable, VaultObjectMissing)
 
 app = typer.Typer(
     name="redrive",
@@ -28,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lab_commands.app, name="lab")
+app.add_typer(policy_commands.app, name="policy")
 
 
 @app.callback()
@@ -41,14 +55,16 @@ def main() -> None:
     sys.exit(_exit_code())
 
 
-def _exit_code() -> int:
+def _exit_code() -> int:  # noqa: PLR0911 - one for each kind of failure
     try:
         app()
     except SystemExit as end:
         return _ended(end.code if isinstance(end.code, int) else EXIT_GENERAL)
     except CommandError as error:
         return _fail(str(error), error.exit_code)
-    except (ClientError, BotoCoreError) as error:
+    except _UNCONFIGURED as error:
+        return _fail(str(error), EXIT_CONFIGURATION)
+    except _REFUSED as error:
         return _fail(f"the service refused: {error}", EXIT_SERVICE_REFUSED)
     except KeyboardInterrupt:
         return _ended(EXIT_INTERRUPTED)
@@ -64,7 +80,8 @@ def _ended(code: int) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"redrive: {message}", err=True)
+    # What a service or a file says may be anything.
+    typer.echo(visible(f"redrive: {message}", keep="\n\t"), err=True)
     return code
 
 

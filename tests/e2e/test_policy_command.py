@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,14 @@ def test_a_change_is_written_shown_and_taken_back(lab: Lab, stored: Path, tmp_pa
 
 
 def test_a_past_incident_is_tried_and_nothing_happens_to_it(lab: Lab, stored: Path, tmp_path: Path) -> None:
+    started = datetime.now(UTC)
     code, _ = lab.run("data-checks")
     assert code == 0
     outputs = lab.state.outputs
-    executions = lab.clients.stepfunctions.list_executions(stateMachineArn=outputs["RedriveStateMachineArn"])
-    incidents = [execution["name"] for execution in executions["executions"]]
+    ended = lab.clients.stepfunctions.list_executions(
+        stateMachineArn=outputs["RedriveStateMachineArn"], statusFilter="SUCCEEDED"
+    )["executions"]
+    incidents = [execution["name"] for execution in ended if execution["startDate"] >= started]
     everything = tmp_path / "everything.json"
     held = {"rules": [{"id": "all", "when": {"condition": "*"}, "then": "held", "reason": "a trial"}]}
     everything.write_text(json.dumps({"default": held}))

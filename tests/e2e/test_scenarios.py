@@ -51,6 +51,19 @@ def test_a_poison_pill_is_isolated_and_quarantined(lab: Lab) -> None:
     assert (report["consumed"], report["quarantined"], report["poison_messages"]) == (2, 1, 1)
 
 
+def test_a_reported_poison_pill_is_quarantined_without_a_redrive(lab: Lab) -> None:
+    _, report = lab.run("poison-pill-reported")
+    assert_all_accounted_for(report)
+    assert (report["quarantined"], report["redriven"], report["executions"]) == (1, 0, 1)
+
+
+def test_reported_bad_data_of_every_kind_is_quarantined_without_a_redrive_and_without_a_schema(lab: Lab) -> None:
+    _, report = lab.run("data-checks-reported")
+    assert_all_accounted_for(report)
+    assert report["quarantined"] == poison_in("data-checks-reported")
+    assert report["redriven"] == 0
+
+
 def test_bad_data_of_every_kind_is_quarantined_by_the_schema_without_a_redrive(lab: Lab) -> None:
     _, report = lab.run("data-checks")
     assert_all_accounted_for(report)

@@ -54,6 +54,7 @@ def build(outdir: Path) -> cdk.App:
                 report_batch_item_failures=False,
                 filters=({"data": {"kind": ["refund"]}},),
                 starting_position="LATEST",
+                accept_reports=True,
             ),
         ],
     )

@@ -108,7 +108,12 @@ POLL_STREAM = {
 TOPIC = {"sns:Publish": {"IntakeOnFailureTopic"}}
 CONSUMERS = {
     "orders": {**{action: {ORDERS_STREAM} for action in POLL_STREAM}, **TOPIC},
-    "refunds": {**{action: {REFUNDS_STREAM} for action in POLL_STREAM}, **TOPIC, "kms:Decrypt": STREAM_KEY},
+    "refunds": {
+        **{action: {REFUNDS_STREAM} for action in POLL_STREAM},
+        **TOPIC,
+        "kms:Decrypt": STREAM_KEY,
+        "dynamodb:BatchWriteItem": {"Ledger"},
+    },
 }
 
 
@@ -119,6 +124,15 @@ def own_log(name: str) -> dict[str, set[str]]:
 def test_each_role_may_do_exactly_what_its_table_says(plain: SynthesisedStack) -> None:
     expected = {f"Functions{name}Role": {**own_log(name), **actions} for name, actions in FUNCTIONS.items()}
     assert plain.grants() == {**expected, "WorkflowRedriveRole": MACHINE, **CONSUMERS}
+
+
+def test_a_consumer_writes_its_own_reports_and_nothing_else(plain: SynthesisedStack) -> None:
+    [statement] = [
+        found for found in plain.statements() if found["Action"] == "dynamodb:BatchWriteItem" and "Condition" in found
+    ]
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["REPORT#refunds#*"]},
+    }
 
 
 def test_no_role_gets_a_managed_or_inline_policy_besides(plain: SynthesisedStack) -> None:

@@ -149,3 +149,27 @@ def test_a_mapping_keeps_its_name_whatever_is_protected_before_it() -> None:
 def test_a_protection_that_is_wrong_says_what(document: object, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Protection.from_json(document)
+
+
+def test_a_consumer_of_ones_own_is_told_where_its_reports_go() -> None:
+    app = cdk.App(analytics_reporting=False)
+    stack = cdk.Stack(app, "Reports")
+    redrive = StreamRedrive(stack, "Redrive")
+    orders = apps.consumer(stack, "Orders")
+    redrive.accept_reports(orders)
+    redrive.accept_reports(orders)
+    template = Template.from_stack(stack)
+    template.has_resource_properties(
+        "AWS::Lambda::Function",
+        {
+            "Handler": "index.handler",
+            "Environment": {
+                "Variables": {"STREAM_REDRIVE_LEDGER_TABLE": {"Ref": Match.string_like_regexp("RedriveLedger")}}
+            },
+        },
+    )
+
+
+def test_an_imported_consumer_that_reports_gets_a_word_on_what_to_set(plain: SynthesisedStack) -> None:
+    [hint] = [message for message in plain.messages if "STREAM_REDRIVE_LEDGER_TABLE" in message]
+    assert apps.REFUNDS in hint

@@ -237,9 +237,9 @@ class MemoryLedger:
         return {step for incident, step in self.done if incident == incident_id}
 
     def reports_of(
-        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+        self, function: str, stream: str, shard_id: str, first: str, last: str
     ) -> Mapping[int, FailureReport]:
-        held = self.reports.get((consumer, stream, shard_id), {})
+        held = self.reports.get((function, stream, shard_id), {})
         return {number: report for number, report in held.items() if int(first) <= number <= int(last)}
 
     def mark_done(self, incident_id: str, step: str) -> None:

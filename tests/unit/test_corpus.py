@@ -17,7 +17,7 @@ from stream_redrive.core.policy import Verdict
 from stream_redrive.core.records import Origin, StreamRecord
 from stream_redrive.core.redrive import RedriveRecords
 from stream_redrive.core.reports import FailureReport
-from tests.support.build import CONSUMER, incident, notice_of
+from tests.support.build import incident, notice_of
 from tests.support.scene import STREAM_NAME, Scene
 
 MAX_ATTEMPTS = 3
@@ -215,7 +215,7 @@ def deliver(
 
 def report(scene: Scene, record: StreamRecord, error: Exception) -> None:
     made = FailureReport.of(error, at="2026-01-05T12:00:00.000Z")
-    held = scene.ledger.reports.setdefault((CONSUMER, STREAM_NAME, record.shard_id), {})
+    held = scene.ledger.reports.setdefault(("orders", STREAM_NAME, record.shard_id), {})
     held[int(record.sequence_number)] = made
 
 

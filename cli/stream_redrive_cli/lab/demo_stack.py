@@ -79,4 +79,5 @@ def protection(scenario: Scenario) -> Protection:
         batch_size=scenario.batch_size,
         retry_attempts=scenario.retry_attempts,
         starting_position="TRIM_HORIZON",
+        accept_reports=scenario.reports,
     )

@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from stream_redrive.reporting import TABLE_VARIABLE
 from stream_redrive_cli.errors import CommandError, ConfigurationError
 from stream_redrive_cli.lab import parity
 from stream_redrive_cli.lab.aws import LabClients
@@ -15,6 +17,7 @@ from stream_redrive_cli.lab.counters import read_counters
 from stream_redrive_cli.lab.deployment import DEMO_STACK, SERVICE_STACK, Deployment
 from stream_redrive_cli.lab.directory import LabDirectory, LabState
 from stream_redrive_cli.lab.emulator import client as emulator
+from stream_redrive_cli.lab.scenarios import SCENARIOS
 
 _LAB_PACKAGES = ("ministack", "aws_cdk", "cryptography", "aws_lambda_powertools")
 _MAPPING_READY_SECONDS = 30.0
@@ -51,6 +54,7 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         clients = LabClients(state)
         parity.restore(clients, [DEMO_STACK, SERVICE_STACK])
         parity.shorten_intake(clients, outputs["IntakeQueueUrl"])
+        switch_reports_on(clients, outputs["LedgerTableName"])
         tell("starting the event source mappings")
         start_mappings(lab, state)
         state = replace(state, mapping_pid=lab.mapping.pid or 0, outputs=outputs)
@@ -62,6 +66,17 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         raise
     tell(f"the lab is up after {time.monotonic() - started:.0f} s: {state.endpoint}")
     return state
+
+
+def switch_reports_on(clients: LabClients, ledger: str) -> None:
+    """Give the consumers that report their failures the ledger's name, as the owner of a consumer does."""
+    for scenario in SCENARIOS.values():
+        if scenario.reports:
+            configuration: Any = clients.lambda_.get_function_configuration(FunctionName=scenario.function_name)
+            variables = {**configuration["Environment"]["Variables"], TABLE_VARIABLE: ledger}
+            clients.lambda_.update_function_configuration(
+                FunctionName=scenario.function_name, Environment={"Variables": variables}
+            )
 
 
 def require_packages() -> None:

@@ -39,7 +39,7 @@ Play = Callable[["Scenario", Stage, Sequence[Input]], None]
 class Scenario:
     """One scenario. `policy` is the consumer's redrive policy; `healed_share` is which part of the records must at
     least have been healed for the scenario to have made its point (None: nothing may fail at all). `intake_window`:
-    seconds for which StartRedrive's mapping gathers notices.
+    seconds for which StartRedrive's mapping gathers notices. `reports`: the consumer reports why records failed.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Scenario:
     healed_share: float | None = 0.0
     intake_window: int = INTAKE_WINDOW_SECONDS
     policy: dict[str, Any] = field(default_factory=dict)
+    reports: bool = False
 
     @property
     def function_name(self) -> str:
@@ -160,6 +161,25 @@ SCENARIOS = {
             play=just_produce,
             shards=2,
             policy={"decoder": "json", "schema": ORDER_SCHEMA},
+        ),
+        Scenario(
+            name="poison-pill-reported",
+            summary="the same three messages; the consumer reports why the pill failed",
+            consumer="store_messages_reported",
+            records=3,
+            generate=inputs.poisoned_messages,
+            play=just_produce,
+            reports=True,
+        ),
+        Scenario(
+            name="data-checks-reported",
+            summary="the same orders without a schema; the consumer reports why each failed",
+            consumer="check_orders_reported",
+            records=100,
+            generate=inputs.orders,
+            play=just_produce,
+            shards=2,
+            reports=True,
         ),
         Scenario(
             name="throttled-sink",

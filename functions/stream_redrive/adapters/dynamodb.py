@@ -4,7 +4,7 @@ Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
     RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
     RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
-    REPORT#<function ARN>#<stream>#<shard id>, <number>  what the consumer reported of a record
+    REPORT#<function>#<stream>#<shard id>, <number>  what the consumer reported of a record
     OPEN#<stream>, <incident id>                     an incident whose redrive is under way
     INCIDENT#<id>, REDRIVE                           how far its redrive has come
     INCIDENT#<id>, DONE#<step>                       a part of a step that must not be done again
@@ -220,15 +220,15 @@ class DynamoLedger:
         return {item["sk"]["S"].removeprefix("DONE#") for item in marks}
 
     def reports_of(
-        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+        self, function: str, stream: str, shard_id: str, first: str, last: str
     ) -> Mapping[int, FailureReport]:
         """Consistent Query over the range."""
         reported = self._query(
             "pk = :pk AND sk BETWEEN :first AND :last",
             {
-                ":pk": {"S": report_pk(consumer, stream, shard_id)},
-                ":first": {"S": padded(first)},
-                ":last": {"S": padded(last)},
+                ":pk": {"S": report_pk(function, stream, shard_id)},
+                ":first": {"S": report_sk(first)},
+                ":last": {"S": report_sk(last)},
             },
         )
         names = ("error_type", "message", "fingerprint", "reported_at")
@@ -286,13 +286,13 @@ def decode_positions(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(positions)
 
 
-def report_pk(consumer: str, stream: str, shard_id: str) -> str:
-    """The partition key of what a consumer reports of a shard's records."""
-    return f"REPORT#{consumer}#{stream}#{shard_id}"
+def report_pk(function: str, stream: str, shard_id: str) -> str:
+    """The partition key of what a consumer reports of a shard's records. function: its name."""
+    return f"REPORT#{function}#{stream}#{shard_id}"
 
 
-def padded(sequence_number: str) -> str:
-    """A sequence number as a sort key: its order as text is that of the numbers."""
+def report_sk(sequence_number: str) -> str:
+    """The sort key of a report: its order as text is that of the numbers."""
     return f"{int(sequence_number):0128}"
 
 

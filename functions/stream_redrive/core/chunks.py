@@ -69,9 +69,9 @@ def consumer_name(function_arn: str) -> str:
     return "@".join(function_arn.split(":")[6:8])
 
 
-def function_arn(qualified: str) -> str:
-    """A function's ARN without version or alias."""
-    return ":".join(qualified.split(":")[:7])
+def function_name(function_arn: str) -> str:
+    """The function's name, without version or alias."""
+    return function_arn.split(":")[6]
 
 
 def stream_name(stream_arn: str) -> str:

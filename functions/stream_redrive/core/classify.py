@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stream_redrive.core import chunks
-from stream_redrive.core.chunks import VaultKeys, function_arn
+from stream_redrive.core.chunks import VaultKeys, function_name
 from stream_redrive.core.classifier import Classifier, Neighbourhood
 from stream_redrive.core.errors import WriteConflict
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.manifest import CaptureManifest, Examined, Outcome
+from stream_redrive.core.notices import ShardRef
 from stream_redrive.core.policy import Policy, PolicyBook, Verdict
 from stream_redrive.core.ports import Ledger, Vault
 from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
@@ -55,7 +56,7 @@ class ClassifyRecords:
         policy = book.policy_for(incident.shard.consumer)
         manifest = CaptureManifest.load(self._vault, incident.id)
         ambiguous = any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices)
-        neighbourhood = self._neighbourhood(incident, manifest)
+        neighbourhood = neighbourhood_of(incident.shard, manifest, self._ledger)
         classifier = Classifier(policy, book.version, incident.shard, neighbourhood, lanes_or_filters=ambiguous)
         finder = NoticeFinder(manifest.notices)
         keys = VaultKeys(incident)
@@ -80,19 +81,6 @@ class ClassifyRecords:
             alarming=alarming,
         )
 
-    def _neighbourhood(self, incident: Incident, manifest: CaptureManifest) -> Neighbourhood:
-        shard, numbers = incident.shard, [n for notice in manifest.notices for n in (notice.start, notice.end)]
-        if not manifest.records:
-            return Neighbourhood()
-        reports = self._ledger.reports_of(
-            function_arn(shard.consumer),
-            chunks.stream_name(shard.stream_arn),
-            shard.shard_id,
-            min(numbers, key=int),
-            max(numbers, key=int),
-        )
-        return Neighbourhood(manifest.records, manifest.bystanders, reports)
-
     def _settle(self, key: str, verdicts: tuple[RecordVerdict, ...]) -> tuple[RecordVerdict, ...]:
         if self._vault.put_new(key, ChunkVerdicts(verdicts).encode()):
             return verdicts
@@ -100,6 +88,21 @@ class ClassifyRecords:
         if len(settled) != len(verdicts):
             raise WriteConflict(f"{key} holds {len(settled)} verdicts, the chunk {len(verdicts)} records")
         return settled
+
+
+def neighbourhood_of(shard: ShardRef, manifest: CaptureManifest, ledger: Ledger) -> Neighbourhood:
+    """What is known about the records of an incident as a whole."""
+    if not manifest.records:
+        return Neighbourhood()
+    numbers = [number for notice in manifest.notices for number in (notice.start, notice.end)]
+    reports = ledger.reports_of(
+        function_name(shard.consumer),
+        chunks.stream_name(shard.stream_arn),
+        shard.shard_id,
+        min(numbers, key=int),
+        max(numbers, key=int),
+    )
+    return Neighbourhood(manifest.records, manifest.bystanders, reports)
 
 
 class NoticeFinder:

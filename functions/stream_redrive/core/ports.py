@@ -203,12 +203,12 @@ class Ledger(Protocol):
         """The names that mark_done was called with."""
 
     def reports_of(
-        self, consumer: str, stream: str, shard_id: str, first: str, last: str
+        self, function: str, stream: str, shard_id: str, first: str, last: str
     ) -> Mapping[int, FailureReport]:
         """What a consumer reported of the records from first to last, both included, by sequence number.
 
         Args:
-            consumer: its unqualified function ARN.
+            function: the consumer's name, without version or alias.
         """
 
     def mark_done(self, incident_id: str, step: str) -> None:
