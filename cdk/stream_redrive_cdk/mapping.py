@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from aws_cdk import Annotations, Fn, Token
+from aws_cdk import Annotations, Fn, Stack, Token
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
@@ -100,8 +100,10 @@ class ConsumerMappings(Construct):
         function = Fn.select(6, Fn.split(":", consumer.function_arn))
         write = allow(["dynamodb:BatchWriteItem"], ledger.table_arn)
         write.add_condition("ForAllValues:StringLike", {"dynamodb:LeadingKeys": [f"REPORT#{function}#*"]})
-        if isinstance(consumer, lambda_.Function):
-            consumer.add_environment(REPORTS_VARIABLE, ledger.table_name)
+        owner = consumer.lambda_ if isinstance(consumer, lambda_.Alias | lambda_.Version) else consumer
+        # In another stack the variable would make that stack depend on this one, which depends on it already.
+        if isinstance(owner, lambda_.Function) and Stack.of(owner) == Stack.of(self):
+            owner.add_environment(REPORTS_VARIABLE, ledger.table_name)
         else:
             Annotations.of(self).add_info(
                 f"Set {REPORTS_VARIABLE} in the environment of {_readable(consumer.function_arn, consumer.node.path)} "
@@ -109,11 +111,17 @@ class ConsumerMappings(Construct):
                 "reports nothing."
             )
         if consumer.role is None:
+            wanted = [
+                f"dynamodb:BatchWriteItem on {_readable(ledger.table_arn, 'the ledger (output LedgerTableName)')}, "
+                "where dynamodb:LeadingKeys is like REPORT#<function name>#*"
+            ]
+            if key is not None:
+                wanted.append(f"kms:Decrypt, kms:GenerateDataKey on {_readable(key.key_arn, 'the key of the ledger')}")
             Annotations.of(self).add_warning_v2(
                 f"stream-redrive:reports-{_digest(consumer.function_arn)}",
                 f"The role of the imported consumer {_readable(consumer.function_arn, consumer.node.path)} is not "
-                f"known here. Add dynamodb:BatchWriteItem on {_readable(ledger.table_arn, 'the ledger')} to it, or "
-                "import the consumer with its role.",
+                f"known here. Add to it: {'; '.join(wanted)}. Without it the consumer's reports are refused, and "
+                "nothing else changes. Or import the consumer with its role.",
             )
             return
         iam.Policy(self, name, roles=[consumer.role], statements=[write, *encrypt(key)])

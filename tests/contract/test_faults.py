@@ -79,6 +79,7 @@ CALLS = [
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).record_quarantined("s", "id", [QUARANTINED])),
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).steps_done("id")),
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).mark_done("id", "step")),
+    Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).reports_of("f", "s", SHARD_ID, "1", "2")),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,

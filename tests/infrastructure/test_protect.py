@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kinesis as kinesis
-from aws_cdk.assertions import Match, Template
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk.assertions import Annotations, Match, Template
 
 from stream_redrive_cdk import Protection, StreamRedrive
 from tests.infrastructure import apps
@@ -173,3 +175,35 @@ def test_a_consumer_of_ones_own_is_told_where_its_reports_go() -> None:
 def test_an_imported_consumer_that_reports_gets_a_word_on_what_to_set(plain: SynthesisedStack) -> None:
     [hint] = [message for message in plain.messages if "STREAM_REDRIVE_LEDGER_TABLE" in message]
     assert apps.REFUNDS in hint
+
+
+VARIABLE = "STREAM_REDRIVE_LEDGER_TABLE"
+
+
+def test_the_function_behind_an_alias_is_told_where_its_reports_go() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Reports")
+    StreamRedrive(stack, "Redrive").accept_reports(apps.consumer(stack, "Orders").add_alias("live"))
+    Template.from_stack(stack).has_resource_properties(
+        "AWS::Lambda::Function",
+        {"Handler": "index.handler", "Environment": {"Variables": {VARIABLE: Match.any_value()}}},
+    )
+
+
+def test_a_consumer_of_another_stack_that_reports_gets_a_word_and_still_depends_on_nothing_of_ours() -> None:
+    app = cdk.App(analytics_reporting=False)
+    theirs, ours = cdk.Stack(app, "Theirs"), cdk.Stack(app, "Ours")
+    orders, stream = apps.consumer(theirs, "Orders"), kinesis.Stream(theirs, "Stream")
+    redrive = StreamRedrive(ours, "Redrive")
+    redrive.protect(consumer=orders, stream=stream)
+    redrive.accept_reports(orders)
+    Annotations.from_stack(ours).has_info("*", Match.string_like_regexp(f"Set {VARIABLE} .* Theirs/Orders"))
+    app.synth()
+    assert ours not in theirs.dependencies
+
+
+def test_an_unknown_role_comes_with_the_narrow_permission_to_add() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Reports")
+    orders = lambda_.Function.from_function_arn(stack, "Orders", apps.ORDERS)
+    StreamRedrive(stack, "Redrive", encryption_key=kms.Key(stack, "Key")).accept_reports(orders)
+    for part in ("dynamodb:BatchWriteItem on the ledger", "REPORT#<function name>#", "kms:GenerateDataKey"):
+        Annotations.from_stack(stack).has_warning("*", Match.string_like_regexp(part))

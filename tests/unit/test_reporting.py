@@ -3,13 +3,18 @@
 import base64
 import json
 import logging
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
+from aws_lambda_powertools.utilities.parser.models import KinesisDataStreamRecord
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         reporting.TABLE_VARIABLE: TABLE,
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(reporting, "_patience", reporting._Patience())
     forget = (reporting._client.cache_clear, clients.dynamodb.cache_clear)
     for clear in forget:
         clear()
@@ -135,7 +141,8 @@ def process(processor: BatchProcessor, failing: set[int], count: int) -> tuple[A
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_partial_batch_response_is_the_parents(case: tuple[int, set[int]], strict: bool) -> None:
     count, failing = case
-    with mock_aws():
+    with mock_aws(), pytest.MonkeyPatch.context() as patience:
+        patience.setattr(reporting, "_patience", reporting._Patience())
         reporting._client.cache_clear()
         clients.dynamodb.cache_clear()
         create_table(clients.dynamodb())
@@ -185,12 +192,117 @@ def test_a_forbidden_ledger_changes_nothing(ledger: DynamoLedger, monkeypatch: p
     )
 
 
-def test_a_slow_ledger_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    calls = []
-    ticks = iter(range(0, 1000, 1))
-    monkeypatch.setattr(reporting.time, "monotonic", lambda: next(ticks) * 0.7)
-    slow = type("Slow", (), {"batch_write_item": lambda self, **named: calls.append(named)})()
-    monkeypatch.setattr(reporting, "_client", lambda: slow)
+class Table:
+    """A client that only counts. seconds: what a call takes. undone: it leaves everything unprocessed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0, undone: bool = False) -> None:
+        self.calls = 0
+        self.time = 1000.0
+        self._seconds, self._undone = seconds, undone
+        monkeypatch.setattr(reporting, "_client", lambda: self)
+        monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: self.time))
+
+    def batch_write_item(self, **request: Any) -> dict[str, Any]:
+        self.calls += 1
+        self.time += self._seconds
+        return {"UnprocessedItems": request["RequestItems"] if self._undone else {}}
+
+
+def test_a_slow_ledger_is_given_up_and_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table(monkeypatch, seconds=0.7)
     reporting.send_reports([(record(n), KeyError("x")) for n in range(100)])
-    assert len(calls) == 1
-    assert "the ledger is slow" in caplog.text
+    assert table.calls == 2
+    assert [entry.message for entry in caplog.records] == ["the ledger is slow: failure reports are left out for 10 s"]
+    report_failure(record(1), KeyError("x"))
+    assert table.calls == 2
+    table.time += reporting.WINDOW_SECONDS
+    report_failure(record(1), KeyError("x"))
+    assert table.calls == 3
+
+
+def test_single_reports_in_a_loop_have_no_more_time_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(monkeypatch, seconds=0.1)
+    for number in range(100):
+        report_failure(record(number), KeyError("x"))
+    assert table.time - 1000 < 2
+    assert table.calls >= 10
+
+
+def test_a_ledger_that_leaves_reports_undone_is_not_asked_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table(monkeypatch, undone=True)
+    reporting.send_reports([(record(n), KeyError("x")) for n in range(100)])
+    assert (table.calls, len(caplog.records)) == (1, 1)
+
+
+def test_a_loop_over_a_ledger_that_never_answers_takes_two_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        reporting._client()
+        began = time.monotonic()
+        for number in range(50):
+            report_failure(record(number), KeyError("x"))
+        assert time.monotonic() - began < 2
+    assert [entry.message for entry in caplog.records if entry.name == reporting.__name__] == [
+        "failure reports were not sent"
+    ]
+
+
+class Mute(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_what_can_not_be_reported_costs_the_others_nothing(ledger: DynamoLedger) -> None:
+    odd: list[tuple[Any, BaseException]] = [
+        (record(2), Mute()),
+        ({"kinesis": {}}, KeyError("x")),
+        (None, KeyError("x")),
+    ]
+    reporting.send_reports([(record(1), KeyError("x")), *odd, (record(3), KeyError("x"))])
+    assert reported(ledger).keys() == {1, 3}
+
+
+def test_a_record_that_fails_twice_in_a_batch_is_reported_once(ledger: DynamoLedger) -> None:
+    reporting.send_reports([(record(1), KeyError("first")), (record(1), KeyError("last"))])
+    assert reported(ledger)[1].message == "'last'"
+
+
+@pytest.mark.parametrize("raised", ["by the handler", "by the model"])
+def test_a_record_with_a_model_is_reported_too(ledger: DynamoLedger, raised: str) -> None:
+    valid = record(5)
+    valid |= {
+        "eventVersion": "1.0",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "a",
+        "awsRegion": "us-east-1",
+    }
+    valid["kinesis"] |= {"kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 1.5}
+
+    def store(record: Any) -> None:
+        raise KeyError("air_time")
+
+    processor = ReportingBatchProcessor(
+        EventType.KinesisDataStreams, model=KinesisDataStreamRecord, raise_on_entire_batch_failure=False
+    )
+    with processor(records=[valid if raised == "by the handler" else record(5)], handler=store):
+        processor.process()
+    assert processor.response() == {"batchItemFailures": [{"itemIdentifier": "5"}]}
+    assert reported(ledger)[5].error_type == {"by the handler": "KeyError", "by the model": "ValidationError"}[raised]
+
+
+def test_a_consumer_without_powertools_needs_none() -> None:
+    program = (
+        "import sys; sys.modules['aws_lambda_powertools'] = None; "
+        "from stream_redrive.reporting import report_failure, report_failures; "
+        "assert not {'fastjsonschema', 'pydantic'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

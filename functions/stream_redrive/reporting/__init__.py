@@ -31,8 +31,9 @@ __all__ = ["report_failure", "report_failures", "send_reports"]
 
 TABLE_VARIABLE = "STREAM_REDRIVE_LEDGER_TABLE"
 KEEP = timedelta(days=30)
-# A batch's reports may not cost the consumer more than this, and one call that hangs.
+# Of every WINDOW_SECONDS the reports may cost the consumer so much, and one call that hangs.
 BUDGET_SECONDS = 1.0
+WINDOW_SECONDS = 10.0
 _CONFIG = Config(connect_timeout=0.5, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
 
 _logger = logging.getLogger(__name__)
@@ -72,37 +73,74 @@ def report_failures(handler: Handler) -> Handler:
 def send_reports(failures: Sequence[Failure]) -> None:
     """Report why records failed; the consumer goes on as if nothing were, whatever happens here."""
     table = os.environ.get(TABLE_VARIABLE)
-    if not table or not failures:
+    if not table or not failures or not _patience.left:
         return
     try:
         _send(table, failures)
     except Exception:  # the consumer must never fail for want of its reports
+        _patience.exhaust()
         _logger.warning("failure reports were not sent", exc_info=True)
 
 
+class _Patience:
+    """How long the consumer still waits for its ledger: a loop of single reports has no more time than a batch."""
+
+    def __init__(self) -> None:
+        self._window_ends = 0.0
+        self._left = BUDGET_SECONDS
+
+    @property
+    def left(self) -> bool:
+        if time.monotonic() >= self._window_ends:
+            self._window_ends = time.monotonic() + WINDOW_SECONDS
+            self._left = BUDGET_SECONDS
+        return self._left > 0
+
+    def spend(self, seconds: float) -> None:
+        self._left -= seconds
+
+    def exhaust(self) -> None:
+        self._left = 0.0
+
+
+_patience = _Patience()
+
+
 def _send(table: str, failures: Sequence[Failure]) -> None:
-    began = time.monotonic()
-    items = iter({key: item for key, item in map(_item, failures) if key}.values())
+    items = iter(_items(failures))
     while batch := list(itertools.islice(items, MAX_BATCH_WRITE)):
-        if time.monotonic() - began > BUDGET_SECONDS:
-            _logger.warning("not all failure reports were sent: the ledger is slow")
+        client, began = _client(), time.monotonic()  # a sandbox makes its client once: no fault of the ledger's
+        reply = client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in batch]})
+        _patience.spend(time.monotonic() - began)
+        if not _patience.left or reply.get("UnprocessedItems"):
+            _patience.exhaust()
+            _logger.warning("the ledger is slow: failure reports are left out for %.0f s", WINDOW_SECONDS)
             return
-        _client().batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in batch]})
 
 
-def _item(failure: Failure) -> tuple[tuple[str, str] | None, dict[str, Any]]:
-    record, error = failure
+def _items(failures: Sequence[Failure]) -> list[dict[str, Any]]:
+    items: dict[tuple[str, str], dict[str, Any]] = {}  # a call takes no item twice
+    for record, error in failures:
+        try:
+            item = _item(record, error)
+        except Exception:  # one odd record or exception must not cost the others their reports
+            _logger.warning("a failure report could not be made", exc_info=True)
+        else:
+            if item is not None:
+                items[item["pk"]["S"], item["sk"]["S"]] = item
+    return list(items.values())
+
+
+def _item(record: Mapping[str, Any], error: BaseException) -> dict[str, Any] | None:
     if "kinesis" not in record:
-        return None, {}
+        return None  # a DynamoDB stream's record doesn't say which shard it came from
     now = datetime.now(UTC)
     report = FailureReport.of(error, at=format_time(now))
     function = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
     shard_id = record["eventID"].partition(":")[0]
-    pk = report_pk(function, stream_name(record["eventSourceARN"]), shard_id)
-    sk = report_sk(record["kinesis"]["sequenceNumber"])
-    return (pk, sk), {
-        "pk": {"S": pk},
-        "sk": {"S": sk},
+    return {
+        "pk": {"S": report_pk(function, stream_name(record["eventSourceARN"]), shard_id)},
+        "sk": {"S": report_sk(record["kinesis"]["sequenceNumber"])},
         "error_type": {"S": report.error_type},
         "message": {"S": report.message},
         "fingerprint": {"S": report.fingerprint},

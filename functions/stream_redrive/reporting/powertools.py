@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, ExceptionInfo, FailureResponse
+from aws_lambda_powertools.utilities.batch import BatchProcessor, FailureResponse, SuccessResponse
 
 from stream_redrive.reporting import Failure, send_reports
 
@@ -15,12 +15,12 @@ class ReportingBatchProcessor(BatchProcessor):
         super().__init__(*arguments, **named)
         self._failures: list[Failure] = []
 
-    def failure_handler(self, record: Any, exception: ExceptionInfo) -> FailureResponse:
-        """Keep the failure for the report, then do as the parent does."""
-        raw, error = getattr(record, "raw_event", None), exception[1]
-        if raw is not None and error is not None:
-            self._failures.append((raw, error))
-        return super().failure_handler(record, exception)
+    def _process_record(self, record: dict[str, Any]) -> SuccessResponse | FailureResponse:
+        # Here and not in failure_handler, which with a `model` gets the parsed record, or none.
+        known = len(self.exceptions)
+        outcome = super()._process_record(record)
+        self._failures += [(record, error) for _, error, _ in self.exceptions[known:] if error is not None]
+        return outcome
 
     def _prepare(self) -> None:
         self._failures = []
