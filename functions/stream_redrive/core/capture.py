@@ -183,6 +183,9 @@ class CaptureRecords:
                     t.outcome,
                     t.notice.condition,
                     t.notice.function_error,
+                    t.notice.failed_at,
+                    t.notice.request_id,
+                    t.notice.invoke_count,
                 )
                 for t in tallies.all
             ),

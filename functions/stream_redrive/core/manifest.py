@@ -48,7 +48,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A notice's range and outcome; condition and size are evidence for its records' verdicts."""
+    """A notice's range and outcome, and what else of it is evidence for its records' verdicts.
+
+    failed_at, request_id, invoke_count: as the notice has them. Captures of version 0.1.0 did not keep them.
+    """
 
     start: str
     end: str
@@ -57,6 +60,9 @@ class Examined:
     outcome: Outcome
     condition: str
     function_error: str | None
+    failed_at: str | None = None
+    request_id: str | None = None
+    invoke_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

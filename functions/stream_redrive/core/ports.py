@@ -1,9 +1,10 @@
 """What the use cases need from the outside. Each port has an AWS adapter and an in-memory one; one suite holds both."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
 from stream_redrive.core.reports import FailureReport
@@ -254,3 +255,99 @@ class PolicySource(Protocol):
 
     def versions(self) -> Iterable[tuple[str, str]]:
         """Pairs (version, text), newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedInvocation:
+    """An invocation of the consumer that a notice names. ended_at: when it, or the notice about it, came, UTC."""
+
+    request_id: str
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedError:
+    """An error that an invocation left in the consumer's log.
+
+    error_type, message: of the exception; of what Lambda itself says: Sandbox.Timedout, Runtime.ExitError,
+    Runtime.OutOfMemory. line: the log line, cut; it may name a record, and quote its payload: store nothing of it.
+    """
+
+    error_type: str
+    message: str
+    line: str
+
+
+class ConsumerLog(Protocol):
+    """The consumer's log."""
+
+    def errors_of(
+        self, consumer: str, log_group: str | None, invocations: Sequence[FailedInvocation]
+    ) -> Mapping[str, Sequence[LoggedError]]:
+        """The errors that these invocations logged, in their order, by request id; an id without errors is left out.
+
+        Args:
+            consumer: the function's ARN, as notices give it.
+            log_group: the name of its log group; None: the one that the function is configured with.
+
+        Raises:
+            AccessDenied, ServiceBusy, ServiceUnreachable: the log can't be read now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSettings:
+    """What an event source mapping says of its batches. filters: its patterns, JSON texts, any of which admits a
+    record; none admit all. changed_at: when the mapping was changed last, UTC.
+    """
+
+    filters: tuple[str, ...]
+    parallelization_factor: int
+    changed_at: datetime
+
+
+class EventSourceMappings(Protocol):
+    """The event source mappings of consumers."""
+
+    def of(self, consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
+        """The mappings that feed a consumer, as notices name it, from a stream.
+
+        Raises:
+            AccessDenied, ServiceBusy, ServiceUnreachable: they can't be read now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A consumer's reply to an invocation.
+
+    error_type, message: of the exception that ended it; None where it ended well. answer: its result, as JSON has it.
+    """
+
+    error_type: str | None
+    message: str | None
+    answer: Any
+
+
+class ConsumerFunction(Protocol):
+    """The consumer itself."""
+
+    def invoke(self, consumer: str, event: Mapping[str, Any]) -> Reply:
+        """Invoke the consumer, once, and wait for its reply.
+
+        Raises:
+            ServiceBusy: it was throttled: it did not run.
+            ServiceUnreachable: it may have run.
+            AccessDenied: it may not be invoked; it did not run.
+        """
+
+
+class TimeLimit(Protocol):
+    """Bounds the time that hostile data can cost."""
+
+    def __call__(self, seconds: float) -> AbstractContextManager[None]:
+        """A block that is ended by TimeIsUp once it has used so much CPU time. Blocks don't nest."""
+
+
+class TimeIsUp(Exception):
+    """A block took longer than its limit."""
