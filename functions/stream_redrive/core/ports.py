@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
+from stream_redrive.core.cases import Case, CaseEvent, Note, Piece
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
 from stream_redrive.core.reports import FailureReport
 
@@ -351,3 +353,83 @@ class TimeLimit(Protocol):
 
 class TimeIsUp(Exception):
     """A block took longer than its limit."""
+
+
+class HandOver(StrEnum):
+    """What a case's workflow must still be told. START: to begin. DECIDED: that a decision was made."""
+
+    START = "start"
+    DECIDED = "decided"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseChange:
+    """What one transaction does to a case: all of it, or nothing.
+
+    case: as it shall be, its revision one more than the one that was read; 1 opens a new case, which must be the next
+    generation of its fingerprint. pieces: records that join it, with the incident's mark that they have. successor: a
+    case that is opened with it. events: its history. hand_overs: kept until `delivered` is called.
+    """
+
+    case: Case
+    pieces: Sequence[Piece] = ()
+    successor: Case | None = None
+    events: Sequence[CaseEvent] = ()
+    hand_overs: Sequence[HandOver] = ()
+
+
+class CaseStore(Protocol):
+    """The cases in the ledger. Every read is consistent."""
+
+    def case(self, case_id: str) -> Case | None:
+        """A case; None where there is none of this id."""
+
+    def latest(self, fingerprint: str) -> Case | None:
+        """The newest case of a kind of failure, whatever its status."""
+
+    def cases(self, *, every: bool, limit: int, after: str | None) -> tuple[Sequence[Case], str | None]:
+        """A page of cases, and where the next one begins (None: it was the last).
+
+        Args:
+            every: closed and expired ones as well, the youngest first; else those that wait or are under way, the
+                oldest first.
+            after: what the page before gave.
+        """
+
+    def pieces(self, case_id: str) -> Sequence[Piece]:
+        """The case's pieces, in the order of incident and chunk."""
+
+    def joined(self, incident_id: str) -> Mapping[tuple[int, str], str]:
+        """The cases that an incident's records have joined: by index of the chunk and fingerprint."""
+
+    def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
+        """Add records to a case that is open, whatever its revision; False when it isn't open any more, or the
+        pieces have joined a case already. At most 40 pieces.
+        """
+
+    def commit(self, change: CaseChange) -> bool:
+        """Make a change; False when the case has moved on since it was read. At most 40 pieces."""
+
+    def events(self, case_id: str) -> Sequence[CaseEvent]:
+        """The case's history, in its order."""
+
+    def record_event(self, case_id: str | None, event: CaseEvent) -> None:
+        """Add to a case's history; without a case, to the day's: a denial may name no case that exists."""
+
+    def notes(self, case_id: str) -> Sequence[Note]:
+        """The case's notes, the oldest first."""
+
+    def add_note(self, case_id: str, note: Note, event: CaseEvent) -> None:
+        """Add a note and its event, in one transaction."""
+
+    def hand_overs(self) -> Sequence[tuple[str, HandOver]]:
+        """What workflows must still be told: the case's id and what."""
+
+    def delivered(self, case_id: str, what: HandOver) -> None:
+        """A workflow has been told."""
+
+    def save_token(self, case_id: str, token: str) -> None:
+        """Keep the task token of the execution that waits for the decision; the last one counts."""
+
+    def token(self, case_id: str) -> str | None:
+        """The task token; it never leaves the back end."""
