@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from urllib.parse import unquote
 import boto3
 import pytest
 from moto import mock_aws
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
 from stream_redrive import bootstrap
 from stream_redrive.adapters import clients
@@ -53,6 +56,8 @@ FOREIGN = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDL
 
 # One for all tests: a session reads the services' models once. It comes after moto's import, which hooks into it.
 SESSION = boto3.Session()
+
+PARSE = AmazonStateLanguageParser.parse
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -205,6 +210,7 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
 
     monkeypatch.setattr("moto.awslambda_simple.models.LambdaSimpleBackend.invoke", invoke)
     parser = "moto.stepfunctions.parser.asl.component."
+    monkeypatch.setattr(AmazonStateLanguageParser, "parse", parse)
     monkeypatch.setattr(parser + "common.retry.retrier_decl.time", SimpleNamespace(sleep=cloud.slept.append))
     monkeypatch.setattr(
         parser + "state.wait.wait_function.wait_function.WaitFunction._wait_interval",
@@ -217,6 +223,17 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         _create(cloud, shards)
         yield cloud
     clear_caches()
+
+
+def parse(definition: str) -> tuple[Any, Any]:
+    """moto's parse, which reads the whole text anew for every execution, with the text read once."""
+    tree = _tree(definition)
+    return Preprocessor().visit(tree), tree
+
+
+@cache
+def _tree(definition: str) -> Any:
+    return PARSE(definition)[1]
 
 
 def clear_caches() -> None:
