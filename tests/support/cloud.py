@@ -4,6 +4,7 @@ import base64
 import gzip
 import importlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 from moto import mock_aws
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
@@ -208,6 +210,17 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
             response_headers["x-amz-function-error"] = "Unhandled"
             return json.dumps({"errorType": type(exc).__name__, "errorMessage": str(exc), "stackTrace": []}).encode()
 
+    # The branches of the machine run side by side, and moto's tables break when one is written while another is read.
+    one_call = threading.RLock()
+    make_call = BaseClient._make_api_call
+
+    def call_alone(client: Any, operation: str, arguments: Any) -> Any:
+        if operation == "Invoke":  # makes calls of its own
+            return make_call(client, operation, arguments)
+        with one_call:
+            return make_call(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call_alone)
     monkeypatch.setattr("moto.awslambda_simple.models.LambdaSimpleBackend.invoke", invoke)
     parser = "moto.stepfunctions.parser.asl.component."
     monkeypatch.setattr(AmazonStateLanguageParser, "parse", parse)
