@@ -30,7 +30,7 @@ demo: install  ## run the main job: real flights through a local cloud, failures
 	$(BIN)/redrive lab run flights
 
 test: install  ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 check: install  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -11,6 +11,9 @@ import pytest
 
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack
 
+# Where the CDK's bindings keep what they unpacked: without it, a home of its own costs the app half a minute.
+JSII_CACHE = str(Path.home() / ".cache" / "aws" / "jsii" / "package-cache")
+
 FOREIGN_APP = """
 import sys
 
@@ -72,7 +75,14 @@ def foreign(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthe
     folder = tmp_path_factory.mktemp("foreign")
     (folder / "app.py").write_text(FOREIGN_APP)
     # The paths before the environment's own: its editable install of this repository must not win.
-    printed = run(sys.executable, "app.py", str(folder / "out"), cwd=folder, PYTHONPATH=str(installed))
+    printed = run(
+        sys.executable,
+        "app.py",
+        str(folder / "out"),
+        cwd=folder,
+        PYTHONPATH=str(installed),
+        JSII_RUNTIME_PACKAGE_CACHE_ROOT=JSII_CACHE,
+    )
     assert printed.strip() == str(installed / "stream_redrive_cdk" / "__init__.py")
     template: dict[str, Any] = json.loads((folder / "out" / "Foreign.template.json").read_text())
     assets = json.loads((folder / "out" / "Foreign.assets.json").read_text())["files"].values()

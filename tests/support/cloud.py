@@ -4,10 +4,12 @@ import base64
 import gzip
 import importlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,10 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 from moto import mock_aws
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
 from stream_redrive import bootstrap
 from stream_redrive.adapters import clients
@@ -53,6 +58,8 @@ FOREIGN = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDL
 
 # One for all tests: a session reads the services' models once. It comes after moto's import, which hooks into it.
 SESSION = boto3.Session()
+
+PARSE = AmazonStateLanguageParser.parse
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -203,8 +210,20 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
             response_headers["x-amz-function-error"] = "Unhandled"
             return json.dumps({"errorType": type(exc).__name__, "errorMessage": str(exc), "stackTrace": []}).encode()
 
+    # The branches of the machine run side by side, and moto's tables break when one is written while another is read.
+    one_call = threading.RLock()
+    make_call = BaseClient._make_api_call
+
+    def call_alone(client: Any, operation: str, arguments: Any) -> Any:
+        if operation == "Invoke":  # makes calls of its own
+            return make_call(client, operation, arguments)
+        with one_call:
+            return make_call(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call_alone)
     monkeypatch.setattr("moto.awslambda_simple.models.LambdaSimpleBackend.invoke", invoke)
     parser = "moto.stepfunctions.parser.asl.component."
+    monkeypatch.setattr(AmazonStateLanguageParser, "parse", parse)
     monkeypatch.setattr(parser + "common.retry.retrier_decl.time", SimpleNamespace(sleep=cloud.slept.append))
     monkeypatch.setattr(
         parser + "state.wait.wait_function.wait_function.WaitFunction._wait_interval",
@@ -217,6 +236,17 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         _create(cloud, shards)
         yield cloud
     clear_caches()
+
+
+def parse(definition: str) -> tuple[Any, Any]:
+    """moto's parse, which reads the whole text anew for every execution, with the text read once."""
+    tree = _tree(definition)
+    return Preprocessor().visit(tree), tree
+
+
+@cache
+def _tree(definition: str) -> Any:
+    return PARSE(definition)[1]
 
 
 def clear_caches() -> None:

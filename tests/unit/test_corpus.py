@@ -226,20 +226,22 @@ def origin_of(scene: Scene, record: StreamRecord) -> str:
 
 
 @pytest.fixture(scope="module", params=["reported", "nothing known"])
-def corpus(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Outcome]]]:
-    """All families, with reports and without; prints the confusion matrix."""
+def corpus(request: pytest.FixtureRequest) -> tuple[str, dict[str, Outcome]]:
+    """All families, with reports and without."""
     known: str = request.param
-    outcomes = {family.name: run(family, reported=known == "reported") for family in FAMILIES}
-    yield known, outcomes
+    return known, {family.name: run(family, reported=known == "reported") for family in FAMILIES}
+
+
+def test_the_confusion_matrix_is_shown(corpus: tuple[str, dict[str, Outcome]], show: Callable[[str], None]) -> None:
+    known, outcomes = corpus
     rows = [f"{'family':<26}{'label':<12}{'processed':>10}{'quarantined':>12}   redrives of poison"]
     for name, outcome in outcomes.items():
         for label in sorted({label for label, _ in outcome.ends}):
             ends = [outcome.ends[label, end] for end in ("processed", "quarantined")]
             redrives = f"{outcome.redrives:>12}" if label == "poison" else ""
             rows.append(f"{name:<26}{label:<12}{ends[0]:>10}{ends[1]:>12}{redrives}")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(f"\nevidence: {known}\n" + "\n".join(rows))  # noqa: T201 - the matrix belongs into the test's output
+    assert {row[:26].strip() for row in rows[1:]} == {family.name for family in FAMILIES}
+    show(f"evidence: {known}\n" + "\n".join(rows))
 
 
 def test_every_record_at_fault_ends_in_quarantine(corpus: tuple[str, dict[str, Outcome]]) -> None:
