@@ -1,7 +1,8 @@
 """In-memory adapters of every port. They pass the same contract tests as the AWS ones."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
@@ -25,6 +26,7 @@ from stream_redrive.core.ports import (
     RedrivenCopy,
     ShardInfo,
     StoredObject,
+    TimeIsUp,
 )
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
 from stream_redrive.core.reports import FailureReport
@@ -283,3 +285,17 @@ class MemoryPolicySource:
     def versions(self) -> Iterable[tuple[str, str]]:
         newest = len(self.texts) + self.forgotten
         return ((str(newest - index), text) for index, text in enumerate(self.texts))
+
+
+class MemoryTimeLimit:
+    """A limit that is reached when the test says so. slow: how many of the next blocks take too long."""
+
+    def __init__(self, slow: int = 0) -> None:
+        self.slow = slow
+
+    @contextmanager
+    def __call__(self, seconds: float) -> Iterator[None]:
+        if self.slow:
+            self.slow -= 1
+            raise TimeIsUp
+        yield

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_redrive.core.classify import NoticeFinder
 from stream_redrive.core.errors import VaultObjectMissing, WriteConflict
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.manifest import Examined, Outcome
+from stream_redrive.core.manifest import Examined, NoticeFinder, Outcome
 from stream_redrive.core.policy import Verdict
 from stream_redrive.core.verdicts import ChunkVerdicts
 from tests.support.build import SHARD_ID, STREAM_ARN, incident, notice, notice_of

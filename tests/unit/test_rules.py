@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 
 from stream_redrive.core.errors import PolicyInvalid
+from stream_redrive.core.known_errors import KnownError
 from stream_redrive.core.policy import Rule, Verdict, parse_policy
 from stream_redrive.core.rules import Evidence, RuleSet, default_rules
 
 
 def evidence(document: object = None, **fields: Any) -> Evidence:
     known: dict[str, Any] = {"condition": "RetryAttemptsExhausted", "batch_size": 3, "attempt": 1}
-    return Evidence(format=lambda: "json", document=lambda: document, **{**known, **fields})
+    told = [fields.pop(name, None) for name in ("error_type", "message")]
+    error = KnownError(told[0] or "", told[1] or "", "report") if told != [None, None] else None
+    age = fields.pop("age_seconds", None)
+    return Evidence(
+        format=lambda: "json",
+        document=lambda: document,
+        find_error=lambda: error,
+        find_age=lambda: age,
+        **{**known, **fields},
+    )
 
 
 def matches(when: dict[str, Any], known: Evidence) -> bool:

@@ -2,7 +2,7 @@
 
 Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
-    RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
+    RECORD#<stream>#<shard id>#<number>, LINEAGE     origin, attempt and last error of a redriven record
     RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
     REPORT#<function>#<stream>#<shard id>, <number>  what the consumer reported of a record
     OPEN#<stream>, <incident id>                     an incident whose redrive is under way
@@ -97,7 +97,8 @@ class DynamoLedger:
             by_key = {_record_pk(stream, place): place for place in batch}
             for item in self._get_all([_key(pk, "LINEAGE") for pk in by_key]):
                 origin = Origin(item["origin_shard"]["S"], item["origin_sequence"]["S"])
-                found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]))
+                last_error = item["last_error"]["S"] if "last_error" in item else None
+                found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]), last_error)
         return found
 
     def _get_all(self, keys: list[Item]) -> Iterator[Item]:
@@ -120,6 +121,7 @@ class DynamoLedger:
                 "origin_shard": {"S": copy.lineage.origin.shard_id},
                 "origin_sequence": {"S": copy.lineage.origin.sequence_number},
                 "attempt": {"N": str(copy.lineage.attempt)},
+                **({"last_error": {"S": copy.lineage.last_error}} if copy.lineage.last_error else {}),
                 "copy_of_shard": {"S": copy.copy_of.shard_id},
                 "copy_of_sequence": {"S": copy.copy_of.sequence_number},
                 "incident": {"S": incident_id},
