@@ -17,6 +17,7 @@ from stream_redrive.core.errors import (
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.ports import (
     ExecutionExists,
+    MappingSettings,
     Page,
     PoisonMessage,
     PutResult,
@@ -283,3 +284,15 @@ class MemoryPolicySource:
     def versions(self) -> Iterable[tuple[str, str]]:
         newest = len(self.texts) + self.forgotten
         return ((str(newest - index), text) for index, text in enumerate(self.texts))
+
+
+class MemoryMappings:
+    """The mappings of consumers, by consumer and stream. asked: how many times."""
+
+    def __init__(self, mappings: Mapping[tuple[str, str], Sequence[MappingSettings]] | None = None) -> None:
+        self.mappings = dict(mappings or {})
+        self.asked = 0
+
+    def of(self, consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
+        self.asked += 1
+        return self.mappings.get((consumer.removesuffix(":$LATEST"), stream_arn), ())
