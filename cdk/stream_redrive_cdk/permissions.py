@@ -54,6 +54,13 @@ def read_policy(parameter: ssm.IParameter) -> iam.PolicyStatement:
     return allow(["ssm:GetParameter", "ssm:GetParameterHistory"], parameter.parameter_arn)
 
 
+def list_mappings() -> iam.PolicyStatement:
+    """Allow asking for the settings of consumers' event source mappings."""
+    # On every resource: AWS knows no narrower one.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    return allow(["lambda:ListEventSourceMappings"], "*")
+
+
 def decrypt(*keys: kms.IKey | None) -> list[iam.PolicyStatement]:
     """Allow reading what is encrypted with `keys`; nothing for what has no key."""
     return _use_keys(["kms:Decrypt"], keys)

@@ -19,6 +19,7 @@ from stream_redrive.adapters import clients
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
+from stream_redrive.adapters.mappings import LambdaMappings
 from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
@@ -26,7 +27,7 @@ from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
 from stream_redrive.core.ports import PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
-from tests.support.build import SHARD_ID, STREAM_ARN
+from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
 from tests.support.memory import START, MemoryClock
 from tests.support.wire import Answer, Wire, broken, refusal, reply
@@ -67,6 +68,7 @@ CALLS = [
     Call("kinesis:GetRecords", clients.kinesis, read, (reply({"ShardIterator": "iterator"}),)),
     Call("kinesis:ListShards", clients.kinesis, lambda c: reader(c).shards(STREAM_ARN)),
     Call("kinesis:PutRecords", clients.kinesis_once, lambda c: KinesisWriter(c).put(STREAM_ARN, [("k", b"x")])),
+    Call("lambda:ListEventSourceMappings", clients.lambda_, lambda c: LambdaMappings(c).of(CONSUMER, STREAM_ARN)),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put_new("key", b"x")),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put("key", b"x")),
     Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).get("key")),

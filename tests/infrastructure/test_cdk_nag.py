@@ -39,6 +39,10 @@ ACCEPTED = {
         "AwsSolutions-IAM5[Resource::*]",
         f"{ROOT}/Workflow/RedriveRole/DefaultPolicy",
     ): "AWS has no resource-level permission for log delivery and X-Ray",
+    (
+        "AwsSolutions-IAM5[Resource::*]",
+        f"{ROOT}/Functions/ClassifyRecordsRole/DefaultPolicy",
+    ): "AWS has no resource-level permission for listing event source mappings",
     **{
         (f"AwsSolutions-IAM5[Resource::<Vault>/{prefix}/*]", f"{ROOT}/Functions/{function}Role/DefaultPolicy"): (
             BELOW_A_PREFIX

@@ -43,6 +43,7 @@ FUNCTIONS = {
         "dynamodb:Query": {"Ledger"},
     },
     "ClassifyRecords": {
+        "lambda:ListEventSourceMappings": {"*"},
         "dynamodb:Query": {"Ledger"},
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
@@ -74,7 +75,7 @@ FUNCTIONS = {
     "ParkIncident": {"sqs:SendMessage": {"PoisonQueue"}},
 }
 
-# AWS has no resource-level permission for these two groups.
+# AWS has no resource-level permission for these groups.
 LOG_DELIVERY = {  # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
     "logs:CreateLogDelivery",
     "logs:GetLogDelivery",
@@ -92,6 +93,8 @@ TRACING = {  # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xra
     "xray:GetSamplingTargets",
 }
 CALLED_BY_MACHINE = set(FUNCTIONS) - {"StartRedrive"}
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+LISTING_MAPPINGS = {"lambda:ListEventSourceMappings"}
 MACHINE = {
     "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_MACHINE},
     **{action: {"*"} for action in LOG_DELIVERY | TRACING},
@@ -147,7 +150,7 @@ def test_a_star_stands_for_every_resource_only_where_aws_knows_no_narrower_one(p
         if "*" in listed(statement["Resource"])
         for action in listed(statement["Action"])
     }
-    assert everywhere == LOG_DELIVERY | TRACING
+    assert everywhere == LOG_DELIVERY | TRACING | LISTING_MAPPINGS
 
 
 def test_no_action_is_a_pattern(plain: SynthesisedStack) -> None:
@@ -173,6 +176,7 @@ CHECKED_AS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 SERVICES = {"stepfunctions": "states"}
+ADAPTERS_BY_PORT = {"mappings": "lambda"}
 BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -184,8 +188,8 @@ def test_what_is_granted_is_what_the_adapters_call() -> None:
 
 
 def called_actions(module: Path) -> set[str]:
-    """Return the IAM actions behind the client calls in an adapter that is named after its service."""
-    service = module.stem
+    """Return the IAM actions behind the client calls in an adapter that is named after its service, or its port."""
+    service = ADAPTERS_BY_PORT.get(module.stem, module.stem)
     if service not in get_session().get_available_services():
         return set()
     operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}

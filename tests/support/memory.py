@@ -18,6 +18,7 @@ from stream_redrive.core.errors import (
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.ports import (
     ExecutionExists,
+    MappingSettings,
     Page,
     PoisonMessage,
     PutResult,
@@ -299,3 +300,15 @@ class MemoryTimeLimit:
             self.slow -= 1
             raise TimeIsUp
         yield
+
+
+class MemoryMappings:
+    """The mappings of consumers, by consumer and stream. asked: how many times."""
+
+    def __init__(self, mappings: Mapping[tuple[str, str], Sequence[MappingSettings]] | None = None) -> None:
+        self.mappings = dict(mappings or {})
+        self.asked = 0
+
+    def of(self, consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
+        self.asked += 1
+        return self.mappings.get((consumer.removesuffix(":$LATEST"), stream_arn), ())

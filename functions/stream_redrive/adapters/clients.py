@@ -9,6 +9,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
@@ -37,6 +38,12 @@ def kinesis() -> "KinesisClient":
 def kinesis_once() -> "KinesisClient":
     """The client that writes into streams; it never repeats a call by itself."""
     return boto3.client("kinesis", config=_ONCE)
+
+
+@cache
+def lambda_() -> "LambdaClient":
+    """The client that asks about consumers."""
+    return boto3.client("lambda", config=_REPEATING)
 
 
 @cache
