@@ -225,6 +225,7 @@ def clear_caches() -> None:
         clients.dynamodb,
         clients.kinesis,
         clients.kinesis_once,
+        clients.lambda_once,
         clients.s3,
         clients.sqs,
         clients.ssm,
