@@ -16,6 +16,7 @@ from botocore.exceptions import (
 )
 
 from stream_redrive.adapters import clients
+from stream_redrive.adapters.consumer import LambdaConsumer
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
@@ -25,7 +26,7 @@ from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
 from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
-from stream_redrive.core.ports import PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import PoisonMessage, ProbeCall, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
@@ -35,17 +36,19 @@ from tests.support.wire import Answer, Wire, broken, refusal, reply
 PLACE = Origin(SHARD_ID, "1")
 COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
 QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0)
+PROBE = ProbeCall(START, (1,))
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """An adapter's AWS call. before: answers to what it asks first."""
+    """An adapter's AWS call. before: answers to what it asks first. server_error: what a server's error becomes."""
 
     action: str
     client: Callable[[], Any]
     make: Callable[[Any], object]
     before: tuple[Answer, ...] = field(default=())
+    server_error: type[RedriveError] = ServiceBusy
 
 
 def reader(client: Any) -> KinesisReader:
@@ -82,6 +85,11 @@ CALLS = [
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).steps_done("id")),
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).mark_done("id", "step")),
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).reports_of("f", "s", SHARD_ID, "1", "2")),
+    Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).probe_calls("id")),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: ledger(c).announce_probe("id", 0, PROBE)),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: ledger(c).record_probe("id", 0, PROBE)),
+    # The function may have run all the same.
+    Call("lambda:Invoke", clients.lambda_once, lambda c: LambdaConsumer(c).invoke("f", {}), (), ServiceUnreachable),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,
@@ -101,21 +109,20 @@ CALLS = [
 ]
 FAULTS: list[tuple[Answer, type[Exception]]] = [
     (refusal("ThrottlingException"), ServiceBusy),
-    (refusal("SomethingOfTheirs", status=500), ServiceBusy),
-    (refusal("SlowDown", status=503), ServiceBusy),
     (refusal("AccessDeniedException", status=400), AccessDenied),
     (refusal("AccessDenied", status=403), AccessDenied),
     (broken(ReadTimeoutError(endpoint_url="https://aws")), ServiceUnreachable),
     (broken(EndpointConnectionError(endpoint_url="https://aws")), ServiceUnreachable),
     (refusal("ValidationException"), ClientError),
 ]
+SERVER_ERRORS = [refusal("SomethingOfTheirs", status=500), refusal("SlowDown", status=503)]
 
 
 @pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize("number", range(len(CALLS)), ids=[f"{n} {call.action}" for n, call in enumerate(CALLS)])
 def test_each_call_says_what_went_wrong_in_the_services_own_words(number: int) -> None:
     call = CALLS[number]
-    for answer, expected in FAULTS:
+    for answer, expected in [*FAULTS, *((answer, call.server_error) for answer in SERVER_ERRORS)]:
         clients_anew()
         client = call.client()
         wire = Wire(client, *call.before, answer)

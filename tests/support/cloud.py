@@ -226,6 +226,7 @@ def clear_caches() -> None:
         clients.kinesis,
         clients.kinesis_once,
         clients.lambda_,
+        clients.lambda_once,
         clients.s3,
         clients.sqs,
         clients.ssm,

@@ -1,15 +1,17 @@
 """In-memory adapters of every port. They pass the same contract tests as the AWS ones."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
-from typing import Literal
+from typing import Any, Literal
 
 from stream_redrive.core.errors import (
     IteratorExpired,
+    RedriveError,
     SequenceNumberRejected,
     ShardNotFound,
     VaultObjectMissing,
@@ -21,10 +23,12 @@ from stream_redrive.core.ports import (
     MappingSettings,
     Page,
     PoisonMessage,
+    ProbeCall,
     PutResult,
     QuarantinedRecord,
     RedriveCursor,
     RedrivenCopy,
+    Reply,
     ShardInfo,
     StoredObject,
     TimeIsUp,
@@ -203,6 +207,7 @@ class MemoryLedger:
         self.done: set[tuple[str, str]] = set()
         self.open: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str, str], dict[int, FailureReport]] = {}
+        self.probes: dict[str, list[ProbeCall]] = {}
 
     def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
         keys = [(shard, int(start), int(end)) for start, end in ranges]
@@ -247,6 +252,44 @@ class MemoryLedger:
 
     def mark_done(self, incident_id: str, step: str) -> None:
         self.done.add((incident_id, step))
+
+    def probe_calls(self, incident_id: str) -> Sequence[ProbeCall]:
+        return list(self.probes.get(incident_id, []))
+
+    def announce_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        calls = self.probes.setdefault(incident_id, [])
+        if number < len(calls):
+            raise WriteConflict(incident_id)
+        calls.append(call)
+
+    def record_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        self.probes[incident_id][number] = call
+
+
+class MemoryConsumer:
+    """A consumer. handler: takes the event, as its Lambda does. events: those that it was invoked with.
+
+    refusals: by the number of the invocation, from 1, what is raised in its place.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Mapping[str, Any]], Any] = lambda event: None,
+        refusals: Mapping[int, RedriveError] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.refusals = refusals or {}
+        self.events: list[Mapping[str, Any]] = []
+
+    def invoke(self, consumer: str, event: Mapping[str, Any]) -> Reply:
+        self.events.append(json.loads(json.dumps(event)))
+        if refusal := self.refusals.get(len(self.events)):
+            raise refusal
+        try:
+            answer = self.handler(self.events[-1])
+        except Exception as exc:  # noqa: BLE001 - Lambda too turns every exception into a reply
+            return Reply(type(exc).__name__, str(exc), None)
+        return Reply(None, None, json.loads(json.dumps(answer)))
 
 
 class MemoryPoisonQueue:

@@ -21,6 +21,14 @@ _REPEATING = Config(
 # A PutRecords that timed out may have landed: a blind repetition would redrive its records twice.
 _ONCE = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
 
+# A consumer's invocation that timed out may still run, and a repetition would run it twice.
+_INVOKING = Config(
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
+
 
 @cache
 def dynamodb() -> "DynamoDBClient":
@@ -44,6 +52,12 @@ def kinesis_once() -> "KinesisClient":
 def lambda_() -> "LambdaClient":
     """The client that asks about consumers."""
     return boto3.client("lambda", config=_REPEATING)
+
+
+@cache
+def lambda_once() -> "LambdaClient":
+    """The client that invokes consumers; it never repeats a call by itself."""
+    return boto3.client("lambda", config=_INVOKING)
 
 
 @cache

@@ -74,6 +74,18 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeLimits:
+    """Whether the consumer may be invoked to find out which records fail, how many times, and for how many seconds.
+
+    Both are for an incident as a whole, whatever its number of runs.
+    """
+
+    enabled: bool = False
+    max_calls: int = 20
+    max_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """Who decides about poison records, and until when."""
 
@@ -97,6 +109,7 @@ class Policy:
     schema: dict[str, Any] | bool | None = None
     rules: tuple[Rule, ...] = ()
     default: Verdict = Verdict.TRANSIENT
+    probe: ProbeLimits = ProbeLimits()
     breaker: Breaker = Breaker()
     stages: tuple[int | str, ...] = DEFAULT_STAGES
     confirm_after_seconds: int = 300
@@ -152,7 +165,7 @@ def parse_policy(text: str, version: str) -> PolicyBook:
     )
 
 
-_NESTED = ("backoff", "breaker", "approval")
+_NESTED = ("backoff", "probe", "breaker", "approval")
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +193,7 @@ def _policy(fields: Mapping[str, Any], where: str) -> Policy:
             "decoder": Decoder(fields.get("decoder", Decoder.AUTO)),
             "rules": tuple(Rule(**{**r, "then": Verdict(r["then"])}) for r in fields.get("rules", ())),
             "default": Verdict(fields.get("default", Verdict.TRANSIENT)),
+            "probe": ProbeLimits(**fields.get("probe", {})),
             "breaker": Breaker(**fields.get("breaker", {})),
             "stages": tuple(fields.get("stages", DEFAULT_STAGES)),
             "approval": _approval(fields.get("approval", {})),
@@ -201,6 +215,8 @@ def _contradictions(policy: Policy) -> list[str]:
         problems.append("schema needs a decoder: 'none' leaves nothing to check")
     if policy.backoff.base_seconds > policy.backoff.max_seconds:
         problems.append("backoff.base_seconds is more than backoff.max_seconds")
+    if policy.probe.enabled and policy.ordering == "per_key":
+        problems.append("probe.enabled breaks ordering 'per_key': the consumer gets records out of their order")
     ids = [rule.id for rule in policy.rules]
     repeated = sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1})
     if repeated:
