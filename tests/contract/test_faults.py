@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,14 +20,15 @@ from stream_redrive.adapters import clients
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
+from stream_redrive.adapters.logs import CloudWatchConsumerLog
 from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
 from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
-from stream_redrive.core.ports import PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import FailedInvocation, PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
-from tests.support.build import SHARD_ID, STREAM_ARN
+from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
 from tests.support.memory import START, MemoryClock
 from tests.support.wire import Answer, Wire, broken, refusal, reply
@@ -60,6 +62,13 @@ def read(client: Any) -> object:
     return kinesis.read(STREAM_ARN, kinesis.open_at(STREAM_ARN, SHARD_ID, "1"))
 
 
+def errors_of(log: CloudWatchConsumerLog) -> object:
+    return log.errors_of(CONSUMER, None, [FailedInvocation("00000000-0000-4000-8000-000000000000", START)])
+
+
+# A consumer that is there, whatever becomes of its log.
+FUNCTIONS: Any = SimpleNamespace(get_function_configuration=lambda **_: {"FunctionName": "orders", "Timeout": 3})
+
 CALLS = [
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_at(STREAM_ARN, SHARD_ID, "1")),
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_after(STREAM_ARN, SHARD_ID, "1")),
@@ -80,6 +89,16 @@ CALLS = [
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).steps_done("id")),
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).mark_done("id", "step")),
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).reports_of("f", "s", SHARD_ID, "1", "2")),
+    Call(
+        "lambda:GetFunctionConfiguration",
+        clients.lambda_,
+        lambda c: errors_of(CloudWatchConsumerLog(clients.logs(), c)),
+    ),
+    Call(
+        "logs:FilterLogEvents",
+        clients.logs,
+        lambda c: errors_of(CloudWatchConsumerLog(c, FUNCTIONS)),
+    ),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,

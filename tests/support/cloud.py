@@ -225,6 +225,8 @@ def clear_caches() -> None:
         clients.dynamodb,
         clients.kinesis,
         clients.kinesis_once,
+        clients.lambda_,
+        clients.logs,
         clients.s3,
         clients.sqs,
         clients.ssm,
