@@ -19,6 +19,7 @@ from constructs import Construct
 
 from stream_redrive_cdk import storage
 from stream_redrive_cdk.alarms import Alarms
+from stream_redrive_cdk.consumer_logs import ConsumerLogs
 from stream_redrive_cdk.functions import RedriveFunctions
 from stream_redrive_cdk.intake import Intake
 from stream_redrive_cdk.mapping import ConsumerMappings
@@ -149,6 +150,7 @@ class StreamRedrive(Construct):
         self._streams = WatchedStreams(
             capture_records=self._workflow.capture_records, redrive_records=self._workflow.redrive_records
         )
+        self._logs = ConsumerLogs(self._workflow.classify_records)
         self._mappings = ConsumerMappings(self, "Consumers", topic=self._intake.topic, alarms=alarms)
 
     def protect(
@@ -165,6 +167,8 @@ class StreamRedrive(Construct):
         report_batch_item_failures: bool = True,
         filters: Sequence[Mapping[str, Any]] | None = None,
         starting_position: lambda_.StartingPosition = lambda_.StartingPosition.TRIM_HORIZON,
+        read_log: bool = True,
+        log_group: logs.ILogGroup | None = None,
     ) -> lambda_.EventSourceMapping:
         """Let Lambda feed `consumer` (a function, alias or version) from `stream`, and heal what fails.
 
@@ -179,6 +183,7 @@ class StreamRedrive(Construct):
             batch; what can't be told apart is held for a person.
         report_batch_item_failures: whether the consumer's reply names the records that failed.
         starting_position: TRIM_HORIZON (default: nothing is skipped) or LATEST.
+        read_log, log_group: as `read_log` does; a policy's `log` decides whether the log is read.
 
         Returns the mapping. Raises ValueError when this consumer is already protected on this stream.
         """
@@ -197,11 +202,20 @@ class StreamRedrive(Construct):
             starting_position=starting_position,
         )
         self.watch(stream, stream_key=key)
+        if read_log:
+            self.read_log(consumer, log_group=log_group)
         return mapping
 
     def watch(self, stream: kinesis.IStream, *, stream_key: kms.IKey | None = None) -> None:
         """Let the service read `stream` and write to it, for a mapping of your own that uses `on_failure`."""
         self._streams.add(stream, stream_key or stream.encryption_key)
+
+    def read_log(self, consumer: lambda_.IFunction, *, log_group: logs.ILogGroup | None = None) -> None:
+        """Let the service look into the log of `consumer` for why its records failed; `protect` does so by itself.
+
+        log_group: where the consumer logs, when that is not `/aws/lambda/<function name>`.
+        """
+        self._logs.add(consumer, log_group)
 
     def accept_reports(self, consumer: lambda_.IFunction) -> None:
         """Let `consumer` report why its records failed, with `stream_redrive.reporting` in its code.

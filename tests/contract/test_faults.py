@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,13 +21,21 @@ from stream_redrive.adapters.consumer import LambdaConsumer
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
+from stream_redrive.adapters.logs import CloudWatchConsumerLog
 from stream_redrive.adapters.mappings import LambdaMappings
 from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
 from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
-from stream_redrive.core.ports import PoisonMessage, ProbeCall, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import (
+    FailedInvocation,
+    PoisonMessage,
+    ProbeCall,
+    QuarantinedRecord,
+    RedriveCursor,
+    RedrivenCopy,
+)
 from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
@@ -64,6 +73,13 @@ def read(client: Any) -> object:
     return kinesis.read(STREAM_ARN, kinesis.open_at(STREAM_ARN, SHARD_ID, "1"))
 
 
+def errors_of(log: CloudWatchConsumerLog) -> object:
+    return log.errors_of(CONSUMER, None, [FailedInvocation("00000000-0000-4000-8000-000000000000", START)])
+
+
+# A consumer that is there, whatever becomes of its log.
+FUNCTIONS: Any = SimpleNamespace(get_function_configuration=lambda **_: {"FunctionName": "orders", "Timeout": 3})
+
 CALLS = [
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_at(STREAM_ARN, SHARD_ID, "1")),
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_after(STREAM_ARN, SHARD_ID, "1")),
@@ -90,6 +106,16 @@ CALLS = [
     Call("dynamodb:PutItem", clients.dynamodb, lambda c: ledger(c).record_probe("id", 0, PROBE)),
     # The function may have run all the same.
     Call("lambda:Invoke", clients.lambda_once, lambda c: LambdaConsumer(c).invoke("f", {}), (), ServiceUnreachable),
+    Call(
+        "lambda:GetFunctionConfiguration",
+        clients.lambda_,
+        lambda c: errors_of(CloudWatchConsumerLog(clients.logs(), c)),
+    ),
+    Call(
+        "logs:FilterLogEvents",
+        clients.logs,
+        lambda c: errors_of(CloudWatchConsumerLog(c, FUNCTIONS)),
+    ),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,

@@ -50,6 +50,16 @@ ACCEPTED = {
         for prefix, functions in PREFIXES.items()
         for function in functions
     },
+    **{
+        (
+            f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:{resource}:*]",
+            f"{ROOT}/Functions/ClassifyRecordsRole/DefaultPolicy",
+        ): "of one consumer: its versions and aliases, its log's streams"
+        for resource in (
+            "lambda:<AWS::Region>:<AWS::AccountId>:function:orders",
+            "logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/lambda/orders",
+        )
+    },
     **{("AwsSolutions-L1", f"{ROOT}/Functions/{function}"): PYTHON for function in FUNCTIONS},
 }
 

@@ -1,7 +1,7 @@
 """Least privilege: what each role may do is exactly what this table, written by hand, says it needs."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,15 @@ POLICY = "arn:AWS::Partition:ssm:AWS::Region:AWS::AccountId:parameterPolicy"  # 
 ORDERS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/orders"
 REFUNDS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/refunds"
 STREAMS = {ORDERS_STREAM, REFUNDS_STREAM}
+ACCOUNT = "AWS::Region:AWS::AccountId"
+CONSUMER_FUNCTIONS = {
+    f"arn:AWS::Partition:lambda:{ACCOUNT}:function:{name}{qualifier}"
+    for name in ("orders", "refunds")
+    for qualifier in ("", ":*")
+}
+CONSUMER_LOGS = {
+    f"arn:AWS::Partition:logs:{ACCOUNT}:log-group:{group}:*" for group in ("/aws/lambda/orders", "shop/refunds")
+}
 STREAM_KEY = {"arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000000"}
 
 FUNCTIONS = {
@@ -45,6 +54,8 @@ FUNCTIONS = {
     "ClassifyRecords": {
         "lambda:ListEventSourceMappings": {"*"},
         "dynamodb:Query": {"Ledger"},
+        "lambda:GetFunctionConfiguration": CONSUMER_FUNCTIONS,
+        "logs:FilterLogEvents": CONSUMER_LOGS,
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
         "ssm:GetParameter": {POLICY},
@@ -188,20 +199,26 @@ def test_what_is_granted_is_what_the_adapters_call() -> None:
 
 
 def called_actions(module: Path) -> set[str]:
-    """Return the IAM actions behind the client calls in an adapter that is named after its service, or its port."""
-    service = ADAPTERS_BY_PORT.get(module.stem, module.stem)
-    if service not in get_session().get_available_services():
-        return set()
-    operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
-    names = set()
+    """Return the IAM actions behind the calls of an adapter's clients: `_client` is of the service that the module is
+    named after, or of its port's, any other is named after its own (`_lambda`).
+    """
+    own, calls = ADAPTERS_BY_PORT.get(module.stem, module.stem), set()
     for node in ast.walk(ast.parse(module.read_text())):
         match node:
             case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=str(name))]):
-                names.add(name)
-            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="_client"), attr=name)):
-                names.add(name)
-    actions = {f"{SERVICES.get(service, service)}:{operations[name]}" for name in names & operations.keys()}
+                calls.add((own, name))
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr=str(client)), attr=name)):
+                calls.add((own if client == "_client" else client.removeprefix("_"), name))
+    actions = {action for service, name in calls for action in actions_of(service, name)}
     return {CHECKED_AS.get(action, action) for action in actions}
+
+
+def actions_of(service: str, call: str) -> Iterator[str]:
+    """Yield the IAM action of a client's method; nothing for what is no service or no operation."""
+    if service in get_session().get_available_services():
+        for operation in get_session().get_service_model(service).operation_names:
+            if xform_name(operation) == call:
+                yield f"{SERVICES.get(service, service)}:{operation}"
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,7 @@ def clear_caches() -> None:
         clients.kinesis_once,
         clients.lambda_,
         clients.lambda_once,
+        clients.logs,
         clients.s3,
         clients.sqs,
         clients.ssm,

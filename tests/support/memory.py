@@ -20,6 +20,8 @@ from stream_redrive.core.errors import (
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.ports import (
     ExecutionExists,
+    FailedInvocation,
+    LoggedError,
     MappingSettings,
     Page,
     PoisonMessage,
@@ -355,3 +357,21 @@ class MemoryMappings:
     def of(self, consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
         self.asked += 1
         return self.mappings.get((consumer.removesuffix(":$LATEST"), stream_arn), ())
+
+
+class MemoryConsumerLog:
+    """The consumer's log by request id. fault: what a reading raises. calls: how many there were."""
+
+    def __init__(self, errors: Mapping[str, Sequence[LoggedError]] | None = None) -> None:
+        self.errors: dict[str, list[LoggedError]] = {name: list(found) for name, found in (errors or {}).items()}
+        self.fault: Exception | None = None
+        self.calls = 0
+
+    def errors_of(
+        self, consumer: str, log_group: str | None, invocations: Sequence[FailedInvocation]
+    ) -> Mapping[str, Sequence[LoggedError]]:
+        self.calls += 1
+        if self.fault is not None:
+            raise self.fault
+        asked = dict.fromkeys(invocation.request_id for invocation in invocations)
+        return {name: self.errors[name] for name in asked if self.errors.get(name)}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kinesis import KinesisClient
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
@@ -28,6 +29,8 @@ _INVOKING = Config(
     retries={"mode": "standard", "total_max_attempts": 1},
     tcp_keepalive=True,
 )
+# What only adds to the evidence is not worth a long wait.
+_BRIEFLY = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @cache
@@ -58,6 +61,12 @@ def lambda_() -> "LambdaClient":
 def lambda_once() -> "LambdaClient":
     """The client that invokes consumers; it never repeats a call by itself."""
     return boto3.client("lambda", config=_INVOKING)
+
+
+@cache
+def logs() -> "CloudWatchLogsClient":
+    """The client that reads the consumer's log."""
+    return boto3.client("logs", config=_BRIEFLY)
 
 
 @cache

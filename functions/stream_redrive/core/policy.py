@@ -16,6 +16,8 @@ from jmespath.exceptions import JMESPathError
 from stream_redrive.core.errors import PolicyInvalid
 
 SCHEMA_PATH = Path(__file__).with_name("policy.schema.json")
+# What a policy says of the log in place of a name: the group that the function is configured with, or none at all.
+LOG_AUTO, LOG_OFF = "auto", "off"
 DEFAULT_STAGES: tuple[int | str, ...] = (1, "5 %", "25 %", "100 %")
 
 
@@ -97,7 +99,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One consumer's policy (docs/policy.md). max_wait_seconds None: no limit but the deadline of the data."""
+    """One consumer's policy (docs/policy.md).
+
+    max_wait_seconds: None: no limit but the deadline of the data. log: LOG_AUTO, LOG_OFF or a log group's name.
+    """
 
     target: str = "stream"
     shared_stream: str = "consumer"
@@ -106,6 +111,7 @@ class Policy:
     max_attempts: int = 3
     max_wait_seconds: int | None = None
     decoder: Decoder = Decoder.AUTO
+    log: str = LOG_AUTO
     schema: dict[str, Any] | bool | None = None
     rules: tuple[Rule, ...] = ()
     default: Verdict = Verdict.TRANSIENT
