@@ -233,6 +233,7 @@ def clear_caches() -> None:
         clients.ssm,
         clients.stepfunctions,
         bootstrap.policy_cache,
+        bootstrap.sources,
     ):
         factory.cache_clear()
 

@@ -11,7 +11,7 @@ from stream_redrive.core.manifest import CaptureManifest, Examined, NoticeFinder
 from stream_redrive.core.membership import Membership
 from stream_redrive.core.notices import parse_time
 from stream_redrive.core.patience import Patience
-from stream_redrive.core.policy import Policy
+from stream_redrive.core.policy import LOG_AUTO, LOG_OFF, Policy
 from stream_redrive.core.ports import FailedInvocation, MappingSettings, Vault
 from stream_redrive.core.records import Record
 from stream_redrive.core.sources import Sources
@@ -53,9 +53,9 @@ class Inquiry:
             for n in unreported
             if n.request_id is not None and n.failed_at is not None
         }
-        if self._policy.log == "off" or not invocations:
+        if self._policy.log == LOG_OFF or not invocations:
             return Logged()
-        group = None if self._policy.log == "auto" else self._policy.log
+        group = None if self._policy.log == LOG_AUTO else self._policy.log
         try:
             found = self._sources.log.errors_of(self._incident.shard.consumer, group, list(invocations.values()))
         except RedriveError as exc:
