@@ -97,8 +97,8 @@ def account(produced: Mapping[Place, Input], seen: Observation) -> Account:
     """Give every produced record its end.
 
     consumed: in the sink with the right content, or dropped by the consumer or its filter on purpose.
-    healed: consumed into the sink after a capture. quarantined: there with its own bytes. expired: within a range that was reported
-    missing. lost: none of these. Duplicates are records that ended more than once: twice in quarantine, in
+    healed: consumed into the sink after a capture. quarantined: there with its own bytes. expired: within a range that
+    was reported missing. lost: none of these. Duplicates are records that ended more than once: twice in quarantine, in
     quarantine and sink, or put into the stream twice for the same attempt (or with no lineage that explains it).
     """
     broken = sorted({line.origin for line in (*seen.captured, *seen.quarantined) if line.origin in seen.lineage})
