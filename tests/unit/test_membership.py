@@ -84,8 +84,10 @@ def test_a_filter_that_refuses_a_reported_record_was_not_in_force() -> None:
 
 
 def test_what_contradicts_one_batch_discredits_the_filter_for_all() -> None:
-    shard = Shard([wanted(), unwanted(), wanted(), wanted(), unwanted(), unwanted(), wanted()], [[0, 2, 3], [4, 5, 6]])
-    assert shard.answers(mapping(FILTERS))[0] == {**yes(0, 3), **perhaps(1, 2)}
+    shard = Shard(
+        [wanted(), unwanted(), wanted(), wanted(), wanted(), unwanted(), unwanted(), wanted()], [[0, 2, 3], [4, 5, 7]]
+    )
+    assert shard.answers(mapping(FILTERS)) == [{**yes(0, 3), **perhaps(1, 2)}, {**yes(4, 7), **perhaps(5, 6)}]
 
 
 def test_a_mapping_that_was_changed_after_the_records_came_proves_nothing() -> None:
@@ -156,8 +158,16 @@ def test_more_batches_at_once_than_lanes_contradict_the_mapping() -> None:
     assert Shard(keyed("abcabcabc"), batches).answers(mapping(factor=2))[0] == {**yes(0, 6), **perhaps(1, 2, 3, 4, 5)}
 
 
+def test_more_than_three_at_once_contradict_three_lanes() -> None:
+    shard = Shard(keyed("abcdabcd"), [[0, 4], [1, 5], [2, 6], [3, 7]])
+    assert shard.answers(mapping(factor=4)) == shard.answers(mapping(factor=3))  # two a batch: the count is enough
+    shard = Shard(keyed("abcda" + "abcd"), [[0, 4, 5], [1, 6], [2, 7], [3, 8]])
+    assert shard.answers(mapping(factor=4))[0] == {**yes(0, 4, 5), **no(1, 2, 3)}
+    assert shard.answers(mapping(factor=3))[0] == {**yes(0, 5), **perhaps(1, 2, 3, 4)}
+
+
 def test_a_key_in_two_lanes_contradicts_the_mapping() -> None:
-    first, _ = Shard(keyed("aacaba"), [[0, 1, 4], [3, 5]]).answers(mapping(factor=4))
+    first, _ = Shard(keyed("acxyba"), [[0, 1, 4], [2, 5]]).answers(mapping(factor=4))
     assert first == {**yes(0, 4), **perhaps(1, 2, 3)}
 
 
@@ -191,6 +201,18 @@ def test_the_sum_is_of_what_the_filter_lets_pass() -> None:
     shard = Shard(records, [[0, 1, 5, 6], [2, 4, 7, 8]])
     assert shard.failed(mapping(FILTERS, 3)) == {**yes(0, 1, 2, 4, 5, 6, 7, 8), **perhaps(3)}
     assert shard.failed(None) == {**yes(0, 2, 6, 8), **perhaps(1, 3, 4, 5, 7)}
+
+
+def test_the_sum_is_of_all_records_where_the_filter_is_discredited() -> None:
+    records = [*keyed("acx"), unwanted("u"), *keyed("ydbez"), wanted("a"), unwanted("u"), wanted("a")]
+    shard = Shard(records, [[0, 1, 5, 6], [2, 4, 7, 8], [9, 10, 11]])
+    assert shard.failed(mapping(FILTERS, 3)) == {**yes(0, 2, 6, 8), **perhaps(1, 3, 4, 5, 7), **yes(9, 10, 11)}
+
+
+def test_the_sum_proves_nothing_where_a_head_is_trimmed() -> None:
+    # Six records are left of what held seven, and so many may be strangers as are gone.
+    shard = Shard(keyed("aacxdyebz"), [[0, 1, 2, 7], [3, 5, 8]], trimmed=2)
+    assert shard.failed(mapping(factor=3)) == {**yes(3, 7, 8), **perhaps(2, 4, 5, 6)}
 
 
 def test_a_record_that_was_in_none_of_the_batches_did_not_fail() -> None:

@@ -106,4 +106,4 @@ def test_most_records_of_ambiguous_ranges_can_be_told(lanes: int, filters: tuple
                 r.stream.sequence_number for r in drawn.shard.captured
             }:
                 known.update(answer is not None for answer in said.values())
-    assert known[True] >= told * known.total() > 100
+    assert known[True] >= told * known.total() > 50

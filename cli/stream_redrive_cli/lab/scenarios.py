@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,6 +40,8 @@ class Scenario:
     """One scenario. `policy` is the consumer's redrive policy; `healed_share` is which part of the records must at
     least have been healed for the scenario to have made its point (None: nothing may fail at all). `intake_window`:
     seconds for which StartRedrive's mapping gathers notices. `reports`: the consumer reports why records failed.
+    `filters`: patterns of the consumer's mapping, as plain objects. `bisects`: whether that mapping halves a batch
+    that failed; a batch that fails whole is what leaves strangers in its range.
     """
 
     name: str
@@ -55,6 +57,9 @@ class Scenario:
     intake_window: int = INTAKE_WINDOW_SECONDS
     policy: dict[str, Any] = field(default_factory=dict)
     reports: bool = False
+    filters: tuple[Mapping[str, Any], ...] = ()
+    parallelization_factor: int = 1
+    bisects: bool = True
 
     @property
     def function_name(self) -> str:
@@ -121,6 +126,8 @@ ORDER_SCHEMA = {
     },
 }
 
+MESSAGE_SCHEMA = {"type": "object", "required": ["quantity"], "properties": {"quantity": {"type": "integer"}}}
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -180,6 +187,34 @@ SCENARIOS = {
             play=just_produce,
             shards=2,
             reports=True,
+        ),
+        Scenario(
+            name="filtered",
+            summary="whole batches fail, and between their records lie others that a filter keeps from the consumer",
+            consumer="store_messages",
+            records=200,
+            generate=inputs.filtered_messages,
+            play=sink_down_half_way,
+            batch_size=10,
+            retry_attempts=0,
+            healed_share=0.05,
+            policy={"max_attempts": 6, "decoder": "json", "schema": MESSAGE_SCHEMA},
+            filters=({"data": {"type": ["task"]}},),
+            bisects=False,
+        ),
+        Scenario(
+            name="lanes",
+            summary="whole batches fail in one of two lanes or in both; the sink is down half-way",
+            consumer="check_orders",
+            records=200,
+            generate=inputs.orders_of_two_branches,
+            play=sink_down_half_way,
+            batch_size=10,
+            retry_attempts=0,
+            healed_share=0.05,
+            policy={"max_attempts": 6, "decoder": "json", "schema": ORDER_SCHEMA},
+            parallelization_factor=2,
+            bisects=False,
         ),
         Scenario(
             name="throttled-sink",
