@@ -55,6 +55,7 @@ def build(outdir: Path) -> cdk.App:
                 filters=({"data": {"kind": ["refund"]}},),
                 starting_position="LATEST",
                 accept_reports=True,
+                allow_probe=True,
             ),
         ],
     )

@@ -8,6 +8,7 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
+from tests.infrastructure import apps
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
 
 ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
@@ -44,6 +45,8 @@ FUNCTIONS = {
     },
     "ClassifyRecords": {
         "dynamodb:Query": {"Ledger"},
+        "dynamodb:PutItem": {"Ledger"},
+        "lambda:InvokeFunction": {apps.REFUNDS, f"{apps.REFUNDS}:*"},
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
         "ssm:GetParameter": {POLICY},
@@ -169,10 +172,12 @@ def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: Synthesised
 # Several API operations are checked under the name of another.
 CHECKED_AS = {
     "dynamodb:TransactWriteItems": "dynamodb:PutItem",
+    "lambda:Invoke": "lambda:InvokeFunction",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 SERVICES = {"stepfunctions": "states"}
+ADAPTERS_BY_PORT = {"consumer": "lambda"}
 BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -184,8 +189,8 @@ def test_what_is_granted_is_what_the_adapters_call() -> None:
 
 
 def called_actions(module: Path) -> set[str]:
-    """Return the IAM actions behind the client calls in an adapter that is named after its service."""
-    service = module.stem
+    """Return the IAM actions behind the client calls in an adapter that is named after its service, or its port."""
+    service = ADAPTERS_BY_PORT.get(module.stem, module.stem)
     if service not in get_session().get_available_services():
         return set()
     operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}

@@ -80,4 +80,5 @@ def protection(scenario: Scenario) -> Protection:
         retry_attempts=scenario.retry_attempts,
         starting_position="TRIM_HORIZON",
         accept_reports=scenario.reports,
+        allow_probe=scenario.probe,
     )

@@ -40,6 +40,7 @@ class Scenario:
     """One scenario. `policy` is the consumer's redrive policy; `healed_share` is which part of the records must at
     least have been healed for the scenario to have made its point (None: nothing may fail at all). `intake_window`:
     seconds for which StartRedrive's mapping gathers notices. `reports`: the consumer reports why records failed.
+    `probe`: the service may invoke the consumer to find out which of its records fail.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Scenario:
     intake_window: int = INTAKE_WINDOW_SECONDS
     policy: dict[str, Any] = field(default_factory=dict)
     reports: bool = False
+    probe: bool = False
 
     @property
     def function_name(self) -> str:
@@ -86,6 +88,12 @@ def sink_down_for_long(scenario: Scenario, stage: Stage, records: Sequence[Input
     with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
         stage.produce(records)
         stage.wait_for_given_up(len(records) * 2 // 3, at_most=150)
+
+
+def sink_down_for_all(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
+    with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
+        stage.produce(records)
+        stage.wait_for_given_up(len(records), at_most=60)
 
 
 def sink_throttles(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
@@ -180,6 +188,19 @@ SCENARIOS = {
             play=just_produce,
             shards=2,
             reports=True,
+        ),
+        Scenario(
+            name="poison-pill-probed",
+            summary="the sink is down until every message has failed; the probe then tells the pill from the others",
+            consumer="store_messages",
+            records=8,
+            generate=inputs.poisoned_messages,
+            play=sink_down_for_all,
+            healed_share=0.8,
+            # All that failed shall be one incident, which begins when the sink is up again.
+            intake_window=10,
+            policy={"probe": {"enabled": True}},
+            probe=True,
         ),
         Scenario(
             name="throttled-sink",
