@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Duration, Names, RemovalPolicy
+from aws_cdk import Duration, Names, RemovalPolicy, Token
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
@@ -23,8 +23,11 @@ from stream_redrive_cdk.consumer_logs import ConsumerLogs
 from stream_redrive_cdk.functions import RedriveFunctions
 from stream_redrive_cdk.intake import Intake
 from stream_redrive_cdk.mapping import ConsumerMappings
+from stream_redrive_cdk.permissions import GrowingGrant
 from stream_redrive_cdk.streams import WatchedStreams
 from stream_redrive_cdk.workflow import RedriveWorkflow, Resources
+
+_UNQUALIFIED_PARTS = 7  # arn:aws:lambda:<region>:<account>:function:<name>
 
 
 class StreamRedrive(Construct):
@@ -151,6 +154,7 @@ class StreamRedrive(Construct):
             capture_records=self._workflow.capture_records, redrive_records=self._workflow.redrive_records
         )
         self._logs = ConsumerLogs(self._workflow.classify_records)
+        self._probed = GrowingGrant(self._workflow.classify_records, ["lambda:InvokeFunction"])
         self._mappings = ConsumerMappings(self, "Consumers", topic=self._intake.topic, alarms=alarms)
 
     def protect(
@@ -225,6 +229,16 @@ class StreamRedrive(Construct):
         """
         self._mappings.let_report(consumer, self._ledger, self._encryption_key)
 
+    def allow_probe(self, consumer: lambda_.IFunction) -> None:
+        """Let the service invoke `consumer` to find out which of its failed records fail, where the policy says so.
+
+        Name it as it is protected: an alias or a version is granted alone, a function with all that it has of them.
+        """
+        qualified = isinstance(consumer, lambda_.Alias | lambda_.Version) or _is_qualified(consumer.function_arn)
+        self._probed.cover(consumer.function_arn)
+        if not qualified:
+            self._probed.cover(f"{consumer.function_arn}:*")
+
     @property
     def on_failure(self) -> lambda_.IEventSourceDlq:
         """The OnFailure destination for a mapping of your own; its stream also needs `watch`."""
@@ -264,3 +278,7 @@ class StreamRedrive(Construct):
     def policy_parameter(self) -> ssm.IStringParameter:
         """The parameter that holds the redrive policy."""
         return self._policy_parameter
+
+
+def _is_qualified(function_arn: str) -> bool:
+    return not Token.is_unresolved(function_arn) and len(function_arn.split(":")) > _UNQUALIFIED_PARTS

@@ -77,6 +77,8 @@ class StreamRedriveStack(Stack):
         )
         if protection.accept_reports:
             self.redrive.accept_reports(self._consumer(protection))
+        if protection.allow_probe:
+            self.redrive.allow_probe(self._consumer(protection))
 
     def _stream(self, protection: Protection) -> kinesis.IStream:
         arn = protection.stream_arn

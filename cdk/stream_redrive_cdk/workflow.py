@@ -106,7 +106,7 @@ class RedriveWorkflow(Construct):
                 may.read_objects(have.vault, "captured/", "incidents/"),
                 may.write_objects(have.vault, "incidents/"),
                 may.read_policy(have.policy_parameter),
-                may.use_ledger(have.ledger, "Query"),
+                may.use_ledger(have.ledger, "Query", "PutItem"),
                 may.list_mappings(),
                 *may.encrypt(have.vault_key),
                 *may.decrypt(have.encryption_key),

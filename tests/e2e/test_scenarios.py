@@ -64,6 +64,13 @@ def test_reported_bad_data_of_every_kind_is_quarantined_without_a_redrive_and_wi
     assert report["redriven"] == 0
 
 
+def test_a_probe_finds_the_poison_pill_and_processes_the_others_without_a_redrive(lab: Lab) -> None:
+    _, report = lab.run("poison-pill-probed")
+    assert_all_accounted_for(report)
+    assert (report["healed"], report["quarantined"], report["redriven"]) == (7, 1, 0)
+    assert report["aws_calls"]["lambda.Invoke"] == 8
+
+
 def test_bad_data_of_every_kind_is_quarantined_by_the_schema_without_a_redrive(lab: Lab) -> None:
     _, report = lab.run("data-checks")
     assert_all_accounted_for(report)

@@ -56,6 +56,7 @@ def build(outdir: Path) -> cdk.App:
                 starting_position="LATEST",
                 accept_reports=True,
                 log_group_name="shop/refunds",
+                allow_probe=True,
             ),
         ],
     )

@@ -8,6 +8,7 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
+from tests.infrastructure import apps
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
 
 ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
@@ -56,6 +57,8 @@ FUNCTIONS = {
         "dynamodb:Query": {"Ledger"},
         "lambda:GetFunctionConfiguration": CONSUMER_FUNCTIONS,
         "logs:FilterLogEvents": CONSUMER_LOGS,
+        "dynamodb:PutItem": {"Ledger"},
+        "lambda:InvokeFunction": {apps.REFUNDS, f"{apps.REFUNDS}:*"},
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
         "ssm:GetParameter": {POLICY},
@@ -183,11 +186,12 @@ def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: Synthesised
 # Several API operations are checked under the name of another.
 CHECKED_AS = {
     "dynamodb:TransactWriteItems": "dynamodb:PutItem",
+    "lambda:Invoke": "lambda:InvokeFunction",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 SERVICES = {"stepfunctions": "states"}
-ADAPTERS_BY_PORT = {"mappings": "lambda"}
+ADAPTERS_BY_PORT = {"mappings": "lambda", "consumer": "lambda"}
 BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 

@@ -279,3 +279,33 @@ def test_a_consumer_on_two_streams_is_granted_once() -> None:
     statements = SynthesisedStack(template=template, messages=(), depends_on=()).statements()
     [resource] = [found["Resource"] for found in statements if found["Action"] == "logs:FilterLogEvents"]
     assert isinstance(resource, dict), "one, not a list"
+
+
+def probed(stack: cdk.Stack) -> set[str]:
+    """What the service may invoke besides its own functions."""
+    policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+    statements = [s for policy in policies for s in policy["Properties"]["PolicyDocument"]["Statement"]]
+    return {
+        name
+        for statement in statements
+        if statement["Action"] == "lambda:InvokeFunction"
+        for arn in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+        if not (name := readable(arn)).startswith("RedriveFunctions")
+    }
+
+
+def test_no_consumer_is_invoked_unless_that_is_allowed() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Probes")
+    redrive = StreamRedrive(stack, "Redrive")
+    redrive.protect(consumer=apps.consumer(stack, "Orders"), stream=kinesis.Stream(stack, "Stream"))
+    assert probed(stack) == set()
+
+
+def test_a_function_may_be_probed_with_its_versions_and_an_alias_alone() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Probes")
+    redrive = StreamRedrive(stack, "Redrive")
+    orders, refunds = apps.consumer(stack, "Orders"), apps.consumer(stack, "Refunds").add_alias("live")
+    imported = lambda_.Function.from_function_attributes(stack, "Imported", function_arn=apps.ORDERS)
+    for consumer in (orders, refunds, imported, orders):
+        redrive.allow_probe(consumer)
+    assert probed(stack) == {"Orders", "Orders:*", "RefundsAliaslive", apps.ORDERS}

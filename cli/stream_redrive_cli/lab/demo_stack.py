@@ -82,4 +82,5 @@ def protection(scenario: Scenario) -> Protection:
         accept_reports=scenario.reports,
         filters=scenario.filters,
         parallelization_factor=scenario.parallelization_factor,
+        allow_probe=scenario.probe,
     )

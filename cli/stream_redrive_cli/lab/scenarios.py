@@ -42,6 +42,7 @@ class Scenario:
     seconds for which StartRedrive's mapping gathers notices. `reports`: the consumer reports why records failed.
     `filters`: patterns of the consumer's mapping, as plain objects. `bisects`: whether that mapping halves a batch
     that failed; a batch that fails whole is what leaves strangers in its range.
+    `probe`: the service may invoke the consumer to find out which of its records fail.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scenario:
     filters: tuple[Mapping[str, Any], ...] = ()
     parallelization_factor: int = 1
     bisects: bool = True
+    probe: bool = False
 
     @property
     def function_name(self) -> str:
@@ -91,6 +93,12 @@ def sink_down_for_long(scenario: Scenario, stage: Stage, records: Sequence[Input
     with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
         stage.produce(records)
         stage.wait_for_given_up(len(records) * 2 // 3, at_most=150)
+
+
+def sink_down_for_all(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
+    with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
+        stage.produce(records)
+        stage.wait_for_given_up(len(records), at_most=60)
 
 
 def sink_throttles(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
@@ -215,6 +223,19 @@ SCENARIOS = {
             policy={"max_attempts": 6, "decoder": "json", "schema": ORDER_SCHEMA},
             parallelization_factor=2,
             bisects=False,
+        ),
+        Scenario(
+            name="poison-pill-probed",
+            summary="the sink is down until every message has failed; the probe then tells the pill from the others",
+            consumer="store_messages",
+            records=8,
+            generate=inputs.poisoned_messages,
+            play=sink_down_for_all,
+            healed_share=0.8,
+            # All that failed shall be one incident, which begins when the sink is up again.
+            intake_window=10,
+            policy={"probe": {"enabled": True}},
+            probe=True,
         ),
         Scenario(
             name="throttled-sink",
