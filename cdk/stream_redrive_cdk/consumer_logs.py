@@ -19,7 +19,7 @@ class ConsumerLogs:
     def add(self, consumer: lambda_.IFunction, log_group: logs.ILogGroup | None) -> None:
         """Grant `consumer`'s log: `log_group`, or the one that Lambda makes by default."""
         # A consumer of two streams comes twice, each time with new tokens.
-        known = (consumer.function_arn, log_group and log_group.log_group_name)
+        known = (consumer.function_arn, None if log_group is None else log_group.log_group_name)
         if known in self._known:
             return
         self._known.add(known)
