@@ -53,8 +53,8 @@ def kinesis_once() -> "KinesisClient":
 
 @cache
 def lambda_() -> "LambdaClient":
-    """The client that asks about consumers."""
-    return boto3.client("lambda", config=_REPEATING)
+    """The client that looks at consumers' settings."""
+    return boto3.client("lambda", config=_BRIEFLY)
 
 
 @cache
