@@ -136,6 +136,13 @@ def test_hundreds_of_copies_are_found_by_their_places(ledger: Ledger) -> None:
     assert dict(ledger.lineage_of(STREAM, iter(places))) == {c.place: c.lineage for c in copies}
 
 
+def test_a_copys_lineage_names_the_error_that_it_was_sent_again_for(ledger: Ledger) -> None:
+    known = replace(copy(1), lineage=replace(copy(1).lineage, last_error="0123456789abcdef"))
+    ledger.record_redriven(STREAM, "one", [known, copy(2)])
+    found = ledger.lineage_of(STREAM, [known.place, copy(2).place])
+    assert (found[known.place].last_error, found[copy(2).place].last_error) == ("0123456789abcdef", None)
+
+
 def test_a_place_may_be_asked_for_twice(ledger: Ledger) -> None:
     ledger.record_redriven(STREAM, "one", [copy(1)])
     assert dict(ledger.lineage_of(STREAM, [copy(1).place, copy(1).place])) == {copy(1).place: copy(1).lineage}

@@ -1,5 +1,8 @@
 """Evidence: what is asked of whom about a failed batch, and what a verdict makes of it."""
 
+import json
+from base64 import b64decode
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -284,6 +287,59 @@ def test_a_time_limit_that_is_reached_again_is_a_slow_service_unless_others_go_t
     [other] = case.scene.produce(GOOD)
     second = case.fail([again], [other], logs={0: [TIMED_OUT], 1: [THROTTLED] if others else [TIMED_OUT]})
     assert case.verdicts(second)[0][1] == rule
+
+
+# The probe
+
+PROBED = {"log": "off", "probe": {"enabled": True}}
+
+
+def refuse_bad(event: Mapping[str, Any]) -> None:
+    """A consumer that takes one record after the other."""
+    for entry in event["Records"]:
+        json.loads(b64decode(entry["kinesis"]["data"]))
+
+
+def test_the_probe_tells_who_of_a_batch_fails_and_heals_the_others() -> None:
+    case = Case(**PROBED)
+    case.scene.consumer.handler = refuse_bad
+    failed = case.fail(case.scene.produce(GOOD, b"bad", GOOD), logs={})
+    processed = ("transient", "probe-processed")
+    assert case.verdicts(failed) == [processed, ("poison", "undecodable"), processed]
+    good, bad, _ = case.scene.verdicts(failed)
+    assert (good.settled, good.evidence["source"]) == (True, "probe")
+    assert (bad.evidence["source"], bad.evidence["confidence"], bad.evidence["batch_size"]) == ("probe", "certain", 1)
+    result = case.scene.classify(failed)
+    assert (result.processed, result.redrive, result.verdicts) == (2, False, {"transient": 2, "poison": 1, "held": 0})
+    assert len(case.scene.consumer.events) == 3, "what is settled is not probed again"
+
+
+def test_only_what_is_undecided_is_probed() -> None:
+    case = Case(decoder="json", probe={"enabled": True})
+    bad, throttled, unclear = case.scene.produce(b"bad", GOOD, b'{"tail": "unclear"}')
+    failed = case.fail([bad], [throttled], [unclear], logs={1: [THROTTLED]})
+    assert case.verdicts(failed) == [
+        ("poison", "payload-decode"),
+        ("transient", "throttled"),
+        ("transient", "probe-processed"),
+    ]
+    [event] = case.scene.consumer.events
+    assert [b64decode(entry["kinesis"]["data"]) for entry in event["Records"]] == [b'{"tail": "unclear"}']
+
+
+def test_in_an_outage_the_consumer_is_left_alone() -> None:
+    case = Case(probe={"enabled": True})
+    down, unclear = case.scene.produce(*[GOOD] * 3), case.scene.produce(GOOD)
+    failed = case.fail(*([record] for record in down), unclear, logs={n: [THROTTLED] for n in range(3)})
+    assert case.verdicts(failed)[-1] == ("transient", "default")
+    assert case.scene.consumer.events == []
+
+
+def test_without_leave_nothing_is_probed() -> None:
+    case = Case(log="off")
+    failed = case.fail(case.scene.produce(GOOD), logs={})
+    assert case.verdicts(failed) == [("transient", "default")]
+    assert case.scene.consumer.events == []
 
 
 # Contradictions
