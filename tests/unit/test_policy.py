@@ -30,6 +30,7 @@ WHOLE: dict[str, Any] = {
     "max_attempts": 7,
     "max_wait_seconds": 3600,
     "decoder": "gzip+json",
+    "log": "/aws/lambda/orders",
     "schema": {"type": "object", "required": ["id"]},
     "rules": [{"id": "no-tail", "when": {"error_type": "KeyError"}, "then": "poison", "reason": "no tail number"}],
     "default": "held",
@@ -60,6 +61,7 @@ def test_every_field_of_a_whole_policy_is_read() -> None:
         max_attempts=7,
         max_wait_seconds=3600,
         decoder=Decoder.GZIP_JSON,
+        log="/aws/lambda/orders",
         schema={"type": "object", "required": ["id"]},
         rules=(Rule("no-tail", {"error_type": "KeyError"}, Verdict.POISON, "no tail number"),),
         default=Verdict.HELD,
@@ -78,6 +80,7 @@ def test_a_field_that_is_left_out_has_the_default_that_the_contract_names() -> N
     assert default.backoff == Backoff(30, 2, 900)
     assert (default.max_attempts, default.max_wait_seconds, default.confirm_after_seconds) == (3, None, 300)
     assert (default.decoder, default.schema, default.rules, default.default) == ("auto", None, (), "transient")
+    assert default.log == "auto"
     assert (default.stages, default.pace) == ((1, "5 %", "25 %", "100 %"), 0.25)
     assert default.approval == Approval(24, 14, ("edit", "discard"), ())
 
@@ -152,6 +155,9 @@ def test_the_more_exact_name_wins() -> None:
         (policy(max_attempts=True), "default.max_attempts"),
         (policy(max_wait_seconds=-5), "default.max_wait_seconds"),
         (policy(decoder="avro"), "default.decoder"),
+        (policy(log=""), "default.log"),
+        (policy(log=False), "default.log"),
+        (policy(log="arn:aws:logs:us-east-1:123456789012:log-group:orders"), "default.log"),
         (policy(schema="object"), "default.schema"),
         (policy(rules={}), "default.rules"),
         (policy(rules=[{"id": "a", "when": {"attempt": 1}, "then": "poison"}]), "reason"),

@@ -209,7 +209,7 @@ class Classifier:
         """
         Args:
             lanes_or_filters: a notice of the incident is ambiguous, so no incomplete one can be trusted either.
-            members: what can be told of the ranges that can't be trusted.
+            members: what can be told of incomplete and ambiguous ranges; without, they are trusted or not as they are.
         """
         self._policy = policy
         self._version = version
@@ -362,7 +362,9 @@ class Classifier:
         return _Finding(Verdict.POISON, "attempt-cap", f"{times}; {known}", alarm=finding.alarm)
 
     def _untrusted(self, notice: Examined) -> bool:
-        return notice.outcome is Outcome.AMBIGUOUS or (self._lanes_or_filters and notice.outcome is Outcome.PARTIAL)
+        if notice.outcome is Outcome.PARTIAL:
+            return self._members is not None or self._lanes_or_filters
+        return notice.outcome is Outcome.AMBIGUOUS
 
     def _payload_fault(self, case: _Case) -> _Finding | None:
         fault = self._find_fault(case.payload)

@@ -12,7 +12,7 @@ from stream_redrive.core.classifier import Classifier, LogWanted, Neighbourhood
 from stream_redrive.core.errors import WriteConflict
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.inquiry import Inquiry
-from stream_redrive.core.manifest import CaptureManifest, Examined, NoticeFinder, Outcome
+from stream_redrive.core.manifest import CaptureManifest, Examined, NoticeFinder
 from stream_redrive.core.notices import ShardRef
 from stream_redrive.core.patience import Patience
 from stream_redrive.core.policy import Policy, PolicyBook, Verdict
@@ -84,7 +84,6 @@ class ClassifyRecords:
             incident.shard,
             neighbourhood,
             patience,
-            lanes_or_filters=any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices),
             members=inquiry.membership,
         )
         inquiry.find_members()

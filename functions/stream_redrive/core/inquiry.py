@@ -38,7 +38,6 @@ class Inquiry:
         self._sources = sources
         self._neighbourhood = neighbourhood
         self._patience = patience
-        self._ambiguous = any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices)
         self.membership = Membership(manifest.notices, self._mapping(), neighbourhood.reports.keys())
 
     def read_log(self, speaks: Speaks) -> Logged:
@@ -68,13 +67,13 @@ class Inquiry:
         return attribution.settle(suspicion, self._member)
 
     def find_members(self) -> None:
-        """Look at all records once, to tell an ambiguous batch's own from the strangers in its range."""
-        if self._ambiguous:
+        """Look at all records once, where some range may hold strangers, to tell the batch's own from them."""
+        if self.membership.wanted:
             for record, notices in self._records():
                 self.membership.see(record, notices)
 
     def _mapping(self) -> MappingSettings | None:
-        if not self._ambiguous:
+        if all(notice.outcome in (Outcome.COMPLETE, Outcome.EXPIRED) for notice in self._manifest.notices):
             return None
         shard = self._incident.shard
         try:
@@ -84,7 +83,7 @@ class Inquiry:
         return mappings[0] if len(mappings) == 1 else None
 
     def _member(self, number: int, notice: Examined) -> bool:
-        return notice.outcome is not Outcome.AMBIGUOUS or self.membership.belongs(str(number), notice) is True
+        return self.membership.belongs(str(number), notice) is True
 
     def _records(self) -> Iterator[tuple[Record, list[Examined]]]:
         finder = NoticeFinder(self._manifest.notices)
