@@ -131,7 +131,7 @@ def incident_subject(
         Neighbourhood(manifest.records, manifest.bystanders, {**remembered.reports, **reports}, remembered.logged),
         any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices),
         cases,
-        members,
+        members if any(settled) else None,
         normalised=len(remembered.numbers - reports.keys()),
     )
 
