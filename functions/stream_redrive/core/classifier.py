@@ -129,7 +129,7 @@ class _Finding:
 
 
 class _Case:
-    """One record, and what has been found out about it so far. belongs_to: the notice that it is judged by."""
+    """One record, the notice that it is judged by, and what has been found out about it so far."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class Classifier:
         if notice is None:
             return None
         case = _Case(record, notice, self._neighbourhood, Payload(record.stream.data, self._policy.decoder), probed)
-        if int(record.stream.sequence_number) in self._neighbourhood.reports:
+        if self._neighbourhood.reports and int(record.stream.sequence_number) in self._neighbourhood.reports:
             case.find_error()
         if probed and probed.processed:
             return self._verdict(_PROCESSED, case)
@@ -302,9 +302,8 @@ class Classifier:
 
     def _weigh(self, case: _Case) -> _Finding:
         """The first of these that has something to say: own rules, payload, default rules, neighbours, policy."""
-        evidence = case.evidence()
         self._busy_with = "the policy's rules"
-        own = self._own_rules.first(evidence)
+        own = self._own_rules.first(case.evidence()) if self._policy.rules else None
         if own and not (names_error(own) and _only_of_the_batch(own, case)):
             return _Finding.of(own, case.error_at_hand() if names_error(own) else None)
         if self._decodes and (broken := self._payload_fault(case)):
@@ -315,6 +314,7 @@ class Classifier:
             return self._without_evidence(case)
         if error.bearing is Bearing.OTHERS:
             return _NOT_SUSPECTED
+        evidence = case.evidence()
         rule = own or self._default_rules.first(evidence)
         if rule is None:
             return self._by_default(f"no rule knows {error.error_type}")
