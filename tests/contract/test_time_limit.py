@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -75,6 +76,34 @@ def test_plain_python_code_is_ended_too() -> None:
     with pytest.raises(TimeIsUp), CpuTimeLimit()(0.05):
         count()
     assert time.process_time() - began < 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_block_is_ended_even_where_the_first_exception_is_lost() -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            # Python reports what is raised here, and goes on.
+            ends = time.process_time() + 0.04
+            while time.process_time() < ends:
+                pass
+
+    def work() -> None:
+        Finalised()
+        count()
+
+    began = time.process_time()
+    with pytest.raises(TimeIsUp), CpuTimeLimit()(0.02):
+        work()
+    assert time.process_time() - began < 5
+
+
+def test_blocks_that_end_at_the_very_limit_leave_no_timer_behind() -> None:
+    for _ in range(300):
+        with suppress(TimeIsUp), CpuTimeLimit()(0.001):
+            ends = time.process_time() + 0.001
+            while time.process_time() < ends:
+                pass
+        assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
 def test_whoever_handled_the_signal_before_handles_it_again() -> None:

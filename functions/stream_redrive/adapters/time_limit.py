@@ -11,6 +11,8 @@ from typing import Any
 
 from stream_redrive.core.ports import TimeIsUp
 
+_AGAIN_SECONDS = 0.05
+
 
 class CpuTimeLimit:
     """Ends a block of Python code, patterns of `re` included, that uses more CPU time than it may."""
@@ -32,7 +34,8 @@ class _Block:
         if threading.current_thread() is threading.main_thread():
             # None: a handler that Python doesn't know, and can't put back.
             self._previous = signal.signal(signal.SIGVTALRM, _stop) or signal.SIG_DFL
-            signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds)
+            # Again and again: what is raised in a finaliser or a callback of the collector is lost.
+            signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds, _AGAIN_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._previous is None:
@@ -43,5 +46,13 @@ class _Block:
             signal.signal(signal.SIGVTALRM, self._previous)
 
 
+# At these edges of a block an exception would leave the timer running.
+_EDGES = {_Block.__enter__.__code__, _Block.__exit__.__code__}
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code in _EDGES:
+            return
+        frame = frame.f_back
     raise TimeIsUp
