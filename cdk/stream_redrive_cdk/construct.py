@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Duration, Names, RemovalPolicy
+from aws_cdk import Duration, Names, RemovalPolicy, Token
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
@@ -19,11 +19,15 @@ from constructs import Construct
 
 from stream_redrive_cdk import storage
 from stream_redrive_cdk.alarms import Alarms
+from stream_redrive_cdk.consumer_logs import ConsumerLogs
 from stream_redrive_cdk.functions import RedriveFunctions
 from stream_redrive_cdk.intake import Intake
 from stream_redrive_cdk.mapping import ConsumerMappings
+from stream_redrive_cdk.permissions import GrowingGrant
 from stream_redrive_cdk.streams import WatchedStreams
 from stream_redrive_cdk.workflow import RedriveWorkflow, Resources
+
+_UNQUALIFIED_PARTS = 7  # arn:aws:lambda:<region>:<account>:function:<name>
 
 
 class StreamRedrive(Construct):
@@ -149,6 +153,8 @@ class StreamRedrive(Construct):
         self._streams = WatchedStreams(
             capture_records=self._workflow.capture_records, redrive_records=self._workflow.redrive_records
         )
+        self._logs = ConsumerLogs(self._workflow.classify_records)
+        self._probed = GrowingGrant(self._workflow.classify_records, ["lambda:InvokeFunction"])
         self._mappings = ConsumerMappings(self, "Consumers", topic=self._intake.topic, alarms=alarms)
 
     def protect(
@@ -165,6 +171,8 @@ class StreamRedrive(Construct):
         report_batch_item_failures: bool = True,
         filters: Sequence[Mapping[str, Any]] | None = None,
         starting_position: lambda_.StartingPosition = lambda_.StartingPosition.TRIM_HORIZON,
+        read_log: bool = True,
+        log_group: logs.ILogGroup | None = None,
     ) -> lambda_.EventSourceMapping:
         """Let Lambda feed `consumer` (a function, alias or version) from `stream`, and heal what fails.
 
@@ -179,6 +187,7 @@ class StreamRedrive(Construct):
             batch; what can't be told apart is held for a person.
         report_batch_item_failures: whether the consumer's reply names the records that failed.
         starting_position: TRIM_HORIZON (default: nothing is skipped) or LATEST.
+        read_log, log_group: as `read_log` does; a policy's `log` decides whether the log is read.
 
         Returns the mapping. Raises ValueError when this consumer is already protected on this stream.
         """
@@ -197,11 +206,20 @@ class StreamRedrive(Construct):
             starting_position=starting_position,
         )
         self.watch(stream, stream_key=key)
+        if read_log:
+            self.read_log(consumer, log_group=log_group)
         return mapping
 
     def watch(self, stream: kinesis.IStream, *, stream_key: kms.IKey | None = None) -> None:
         """Let the service read `stream` and write to it, for a mapping of your own that uses `on_failure`."""
         self._streams.add(stream, stream_key or stream.encryption_key)
+
+    def read_log(self, consumer: lambda_.IFunction, *, log_group: logs.ILogGroup | None = None) -> None:
+        """Let the service look into the log of `consumer` for why its records failed; `protect` does so by itself.
+
+        log_group: where the consumer logs, when that is not `/aws/lambda/<function name>`.
+        """
+        self._logs.add(consumer, log_group)
 
     def accept_reports(self, consumer: lambda_.IFunction) -> None:
         """Let `consumer` report why its records failed, with `stream_redrive.reporting` in its code.
@@ -210,6 +228,16 @@ class StreamRedrive(Construct):
         an imported consumer, which can't be given a variable from here, the synthesis says which one to set.
         """
         self._mappings.let_report(consumer, self._ledger, self._encryption_key)
+
+    def allow_probe(self, consumer: lambda_.IFunction) -> None:
+        """Let the service invoke `consumer` to find out which of its failed records fail, where the policy says so.
+
+        Name it as it is protected: an alias or a version is granted alone, a function with all that it has of them.
+        """
+        qualified = isinstance(consumer, lambda_.Alias | lambda_.Version) or _is_qualified(consumer.function_arn)
+        self._probed.cover(consumer.function_arn)
+        if not qualified:
+            self._probed.cover(f"{consumer.function_arn}:*")
 
     @property
     def on_failure(self) -> lambda_.IEventSourceDlq:
@@ -250,3 +278,7 @@ class StreamRedrive(Construct):
     def policy_parameter(self) -> ssm.IStringParameter:
         """The parameter that holds the redrive policy."""
         return self._policy_parameter
+
+
+def _is_qualified(function_arn: str) -> bool:
+    return not Token.is_unresolved(function_arn) and len(function_arn.split(":")) > _UNQUALIFIED_PARTS

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
@@ -13,6 +14,21 @@ from aws_cdk import aws_ssm as ssm
 def allow(actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
     """Allow `actions` on exactly `resources`."""
     return iam.PolicyStatement(actions=list(actions), resources=list(resources))
+
+
+class GrowingGrant:
+    """One statement that covers more resources over time: a statement a resource would fill the policy."""
+
+    def __init__(self, function: lambda_.IFunction, actions: Sequence[str]) -> None:
+        self._function = function
+        self._statement = iam.PolicyStatement(actions=list(actions))
+
+    def cover(self, arn: str) -> None:
+        """Cover one resource more."""
+        first = not self._statement.has_resource
+        self._statement.add_resources(arn)
+        if first:
+            self._function.add_to_role_policy(self._statement)
 
 
 def read_objects(vault: s3.IBucket, *prefixes: str) -> iam.PolicyStatement:
@@ -52,6 +68,13 @@ def poll(queue: sqs.IQueue) -> iam.PolicyStatement:
 def read_policy(parameter: ssm.IParameter) -> iam.PolicyStatement:
     """Allow reading the policy and its earlier versions: the last good one stays in force."""
     return allow(["ssm:GetParameter", "ssm:GetParameterHistory"], parameter.parameter_arn)
+
+
+def list_mappings() -> iam.PolicyStatement:
+    """Allow asking for the settings of consumers' event source mappings."""
+    # On every resource: AWS knows no narrower one.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    return allow(["lambda:ListEventSourceMappings"], "*")
 
 
 def decrypt(*keys: kms.IKey | None) -> list[iam.PolicyStatement]:

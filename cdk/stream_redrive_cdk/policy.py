@@ -85,13 +85,21 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
     """Refuse what each field allows by itself and the functions refuse all the same."""
     base = document.get("default", {})
     merged = {"default": base} | {
-        f"consumers.{name}": {**base, **own, "backoff": {**base.get("backoff", {}), **own.get("backoff", {})}}
+        f"consumers.{name}": {
+            **base,
+            **own,
+            **{field: {**base.get(field, {}), **own.get(field, {})} for field in ("backoff", "probe")},
+        }
         for name, own in document.get("consumers", {}).items()
     }
     for where, policy in merged.items():
         backoff = DEFAULT_BACKOFF | policy.get("backoff", {})
         if backoff["base_seconds"] > backoff["max_seconds"]:
             raise InvalidPolicyError(f"policy.{where}.backoff: base_seconds is more than max_seconds")
+        if policy.get("probe", {}).get("enabled") and policy.get("ordering") == "per_key":
+            raise InvalidPolicyError(
+                f"policy.{where}.probe: breaks ordering 'per_key', as it gives records out of order"
+            )
         ids = [rule["id"] for rule in policy.get("rules", ())]
         if repeated := sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1}):
             raise InvalidPolicyError(f"policy.{where}.rules: the id {repeated[0]!r} stands more than once")

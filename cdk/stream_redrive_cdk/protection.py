@@ -20,6 +20,9 @@ class Protection:
     starting_position: TRIM_HORIZON or LATEST.
     accept_reports: whether the consumer uses `stream_redrive.reporting`; set STREAM_REDRIVE_LEDGER_TABLE in its
         environment to the output LedgerTableName.
+    read_log: whether the service may look into the consumer's log for why records failed.
+    log_group_name: where the consumer logs, when that is not /aws/lambda/<function name>.
+    allow_probe: whether the service may invoke the consumer, where its policy says so.
 
     Raises ValueError for an ARN of something else, and for another starting position.
     """
@@ -37,6 +40,9 @@ class Protection:
     filters: tuple[Mapping[str, Any], ...] = ()
     starting_position: str = "TRIM_HORIZON"
     accept_reports: bool = False
+    read_log: bool = True
+    log_group_name: str | None = None
+    allow_probe: bool = False
 
     def __post_init__(self) -> None:
         if self.starting_position not in ("TRIM_HORIZON", "LATEST"):

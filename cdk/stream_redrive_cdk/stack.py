@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -40,6 +41,7 @@ class StreamRedriveStack(Stack):
         self.redrive = StreamRedrive(self, "StreamRedrive", **options)
         self._streams: dict[str, kinesis.IStream] = {}
         self._consumers: dict[str, lambda_.IFunction] = {}
+        self._log_groups: dict[str, logs.ILogGroup] = {}
         for protection in protect:
             self._protect(protection)
         if not protect:
@@ -70,9 +72,13 @@ class StreamRedriveStack(Stack):
             report_batch_item_failures=protection.report_batch_item_failures,
             filters=[lambda_.FilterCriteria.filter(pattern) for pattern in protection.filters] or None,
             starting_position=lambda_.StartingPosition[protection.starting_position],
+            read_log=protection.read_log,
+            log_group=self._log_group(protection),
         )
         if protection.accept_reports:
             self.redrive.accept_reports(self._consumer(protection))
+        if protection.allow_probe:
+            self.redrive.allow_probe(self._consumer(protection))
 
     def _stream(self, protection: Protection) -> kinesis.IStream:
         arn = protection.stream_arn
@@ -91,6 +97,13 @@ class StreamRedriveStack(Stack):
             role = iam.Role.from_role_arn(self, f"{label}Role", role_arn) if role_arn else None
             self._consumers[arn] = lambda_.Function.from_function_attributes(self, label, function_arn=arn, role=role)
         return self._consumers[arn]
+
+    def _log_group(self, protection: Protection) -> logs.ILogGroup | None:
+        name = protection.log_group_name
+        if name is not None and name not in self._log_groups:
+            label = f"LogGroup{len(self._log_groups)}"
+            self._log_groups[name] = logs.LogGroup.from_log_group_name(self, label, name)
+        return None if name is None else self._log_groups[name]
 
 
 def _label(kind: str, arn: str, position: int) -> str:

@@ -1,11 +1,10 @@
 """The streams that the service may read and write."""
 
-from collections.abc import Iterable
-
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+
+from stream_redrive_cdk.permissions import GrowingGrant
 
 # CaptureRecords reads a notice's range. RedriveRecords writes, and after a cut call reads back what had landed.
 _CAPTURE = ("kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
@@ -17,12 +16,12 @@ class WatchedStreams:
 
     def __init__(self, *, capture_records: lambda_.IFunction, redrive_records: lambda_.IFunction) -> None:
         self._streams = [
-            _GrowingGrant(capture_records, _CAPTURE),
-            _GrowingGrant(redrive_records, _REDRIVE),
+            GrowingGrant(capture_records, _CAPTURE),
+            GrowingGrant(redrive_records, _REDRIVE),
         ]
         self._keys = [
-            _GrowingGrant(capture_records, ["kms:Decrypt"]),
-            _GrowingGrant(redrive_records, ["kms:Decrypt", "kms:GenerateDataKey"]),
+            GrowingGrant(capture_records, ["kms:Decrypt"]),
+            GrowingGrant(redrive_records, ["kms:Decrypt", "kms:GenerateDataKey"]),
         ]
 
     def add(self, stream: kinesis.IStream, key: kms.IKey | None) -> None:
@@ -32,17 +31,3 @@ class WatchedStreams:
         if key is not None:
             for grant in self._keys:
                 grant.cover(key.key_arn)
-
-
-class _GrowingGrant:
-    """One statement that covers more resources over time: a statement a stream would fill the policy."""
-
-    def __init__(self, function: lambda_.IFunction, actions: Iterable[str]) -> None:
-        self._function = function
-        self._statement = iam.PolicyStatement(actions=list(actions))
-
-    def cover(self, arn: str) -> None:
-        first = not self._statement.has_resource
-        self._statement.add_resources(arn)
-        if first:
-            self._function.add_to_role_policy(self._statement)

@@ -58,11 +58,12 @@ class RedriveWorkflow(Construct):
         self._functions = functions
         self._resources = resources
         self.capture_records = self._capture_records()
+        self.classify_records = self._classify_records()
         self.redrive_records = self._redrive_records(settle)
         self.state_machine = self._state_machine(
             [
                 self.capture_records,
-                self._classify_records(),
+                self.classify_records,
                 self._quarantine_records(),
                 self.redrive_records,
                 self._close_incident(),
@@ -105,7 +106,8 @@ class RedriveWorkflow(Construct):
                 may.read_objects(have.vault, "captured/", "incidents/"),
                 may.write_objects(have.vault, "incidents/"),
                 may.read_policy(have.policy_parameter),
-                may.use_ledger(have.ledger, "Query"),
+                may.use_ledger(have.ledger, "Query", "PutItem"),
+                may.list_mappings(),
                 *may.encrypt(have.vault_key),
                 *may.decrypt(have.encryption_key),
             ],

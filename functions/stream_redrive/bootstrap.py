@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stream_redrive.core.policy_cache import PolicyCache
     from stream_redrive.core.quarantine import QuarantineRecords
     from stream_redrive.core.redrive import RedriveRecords
+    from stream_redrive.core.sources import Sources
     from stream_redrive.core.start import StartRedrive
 
 
@@ -64,6 +65,25 @@ def classify_records(context: "LambdaContext") -> "ClassifyRecords":
         S3Vault(clients.s3(), own.vault_bucket),
         lambda: policies.current(clock.now()),
         DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        sources(),
+        clock,
+    )
+
+
+@cache
+def sources() -> "Sources":
+    """Where evidence comes from. A sandbox keeps what it has learned of each consumer's log."""
+    from stream_redrive.adapters.consumer import LambdaConsumer
+    from stream_redrive.adapters.logs import CloudWatchConsumerLog
+    from stream_redrive.adapters.mappings import LambdaMappings
+    from stream_redrive.adapters.time_limit import CpuTimeLimit
+    from stream_redrive.core.sources import Sources
+
+    return Sources(
+        CloudWatchConsumerLog(clients.logs(), clients.lambda_()),
+        LambdaMappings(clients.lambda_()),
+        LambdaConsumer(clients.lambda_once()),
+        CpuTimeLimit(),
     )
 
 

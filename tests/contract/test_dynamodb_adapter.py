@@ -12,7 +12,8 @@ from botocore.exceptions import ReadTimeoutError
 from stream_redrive.adapters import clients
 from stream_redrive.adapters.dynamodb import DynamoLedger, decode_positions, encode_positions
 from stream_redrive.core.errors import ServiceBusy, WriteConflict
-from stream_redrive.core.ports import QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.notices import format_time
+from stream_redrive.core.ports import ProbeCall, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import SHARD_ID
 from tests.support.cloud import TABLE, create_table
@@ -246,6 +247,34 @@ def test_positions_are_kept_short_and_in_order(positions: tuple[tuple[int, int],
     assert decode_positions(text) == positions
 
 
+# the probe's announcements
+
+CALL = ProbeCall(START, (7, 8))
+REFUSED = refusal("ConditionalCheckFailedException")
+
+
+def stored_call(moment: str) -> Answer:
+    item = {
+        "pk": {"S": "INCIDENT#one"},
+        "sk": {"S": "PROBE#0000"},
+        "records": {"S": "7 8"},
+        "announced_at": {"S": moment},
+    }
+    return reply({"Items": [item]})
+
+
+def test_an_announcement_whose_answer_was_lost_is_no_conflict() -> None:
+    table, wire, _ = ledger(broken(TIMEOUT), REFUSED, stored_call(format_time(START)))
+    table.announce_probe("one", 0, CALL)
+    assert len(wire.requests) == 3
+
+
+def test_an_announcement_of_another_run_is_a_conflict_though_its_records_are_the_same() -> None:
+    table, _, _ = ledger(REFUSED, stored_call(format_time(START - timedelta(seconds=1))))
+    with pytest.raises(WriteConflict):
+        table.announce_probe("one", 0, CALL)
+
+
 # what the table holds
 
 
@@ -259,8 +288,10 @@ def test_every_item_outlives_its_messages_and_goes_by_itself_in_the_end() -> Non
         write(table, 1)
     table.save_redrive_cursor("one", RedriveCursor())
     table.mark_done("one", "step")
+    table.announce_probe("one", 0, CALL)
+    table.record_probe("one", 0, CALL)
     items = client.scan(TableName=TABLE)["Items"]
-    assert len(items) == 7
+    assert len(items) == 8
     for item in items:
         left = int(item["expires_at"]["N"]) - START.timestamp()
         assert timedelta(days=23 + 14 + 14 + 90) < timedelta(seconds=left) < timedelta(days=500)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,17 +17,27 @@ from botocore.exceptions import (
 )
 
 from stream_redrive.adapters import clients
+from stream_redrive.adapters.consumer import LambdaConsumer
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
+from stream_redrive.adapters.logs import CloudWatchConsumerLog
+from stream_redrive.adapters.mappings import LambdaMappings
 from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
 from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
-from stream_redrive.core.ports import PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import (
+    FailedInvocation,
+    PoisonMessage,
+    ProbeCall,
+    QuarantinedRecord,
+    RedriveCursor,
+    RedrivenCopy,
+)
 from stream_redrive.core.records import Lineage, Origin
-from tests.support.build import SHARD_ID, STREAM_ARN
+from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
 from tests.support.memory import START, MemoryClock
 from tests.support.wire import Answer, Wire, broken, refusal, reply
@@ -34,17 +45,19 @@ from tests.support.wire import Answer, Wire, broken, refusal, reply
 PLACE = Origin(SHARD_ID, "1")
 COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
 QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0)
+PROBE = ProbeCall(START, (1,))
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """An adapter's AWS call. before: answers to what it asks first."""
+    """An adapter's AWS call. before: answers to what it asks first. server_error: what a server's error becomes."""
 
     action: str
     client: Callable[[], Any]
     make: Callable[[Any], object]
     before: tuple[Answer, ...] = field(default=())
+    server_error: type[RedriveError] = ServiceBusy
 
 
 def reader(client: Any) -> KinesisReader:
@@ -60,6 +73,13 @@ def read(client: Any) -> object:
     return kinesis.read(STREAM_ARN, kinesis.open_at(STREAM_ARN, SHARD_ID, "1"))
 
 
+def errors_of(log: CloudWatchConsumerLog) -> object:
+    return log.errors_of(CONSUMER, None, [FailedInvocation("00000000-0000-4000-8000-000000000000", START)])
+
+
+# A consumer that is there, whatever becomes of its log.
+FUNCTIONS: Any = SimpleNamespace(get_function_configuration=lambda **_: {"FunctionName": "orders", "Timeout": 3})
+
 CALLS = [
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_at(STREAM_ARN, SHARD_ID, "1")),
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_after(STREAM_ARN, SHARD_ID, "1")),
@@ -67,6 +87,7 @@ CALLS = [
     Call("kinesis:GetRecords", clients.kinesis, read, (reply({"ShardIterator": "iterator"}),)),
     Call("kinesis:ListShards", clients.kinesis, lambda c: reader(c).shards(STREAM_ARN)),
     Call("kinesis:PutRecords", clients.kinesis_once, lambda c: KinesisWriter(c).put(STREAM_ARN, [("k", b"x")])),
+    Call("lambda:ListEventSourceMappings", clients.lambda_, lambda c: LambdaMappings(c).of(CONSUMER, STREAM_ARN)),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put_new("key", b"x")),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put("key", b"x")),
     Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).get("key")),
@@ -80,6 +101,21 @@ CALLS = [
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).steps_done("id")),
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).mark_done("id", "step")),
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).reports_of("f", "s", SHARD_ID, "1", "2")),
+    Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).probe_calls("id")),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: ledger(c).announce_probe("id", 0, PROBE)),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: ledger(c).record_probe("id", 0, PROBE)),
+    # The function may have run all the same.
+    Call("lambda:Invoke", clients.lambda_once, lambda c: LambdaConsumer(c).invoke("f", {}), (), ServiceUnreachable),
+    Call(
+        "lambda:GetFunctionConfiguration",
+        clients.lambda_,
+        lambda c: errors_of(CloudWatchConsumerLog(clients.logs(), c)),
+    ),
+    Call(
+        "logs:FilterLogEvents",
+        clients.logs,
+        lambda c: errors_of(CloudWatchConsumerLog(c, FUNCTIONS)),
+    ),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,
@@ -99,21 +135,20 @@ CALLS = [
 ]
 FAULTS: list[tuple[Answer, type[Exception]]] = [
     (refusal("ThrottlingException"), ServiceBusy),
-    (refusal("SomethingOfTheirs", status=500), ServiceBusy),
-    (refusal("SlowDown", status=503), ServiceBusy),
     (refusal("AccessDeniedException", status=400), AccessDenied),
     (refusal("AccessDenied", status=403), AccessDenied),
     (broken(ReadTimeoutError(endpoint_url="https://aws")), ServiceUnreachable),
     (broken(EndpointConnectionError(endpoint_url="https://aws")), ServiceUnreachable),
     (refusal("ValidationException"), ClientError),
 ]
+SERVER_ERRORS = [refusal("SomethingOfTheirs", status=500), refusal("SlowDown", status=503)]
 
 
 @pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize("number", range(len(CALLS)), ids=[f"{n} {call.action}" for n, call in enumerate(CALLS)])
 def test_each_call_says_what_went_wrong_in_the_services_own_words(number: int) -> None:
     call = CALLS[number]
-    for answer, expected in FAULTS:
+    for answer, expected in [*FAULTS, *((answer, call.server_error) for answer in SERVER_ERRORS)]:
         clients_anew()
         client = call.client()
         wire = Wire(client, *call.before, answer)

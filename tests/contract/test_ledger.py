@@ -1,7 +1,7 @@
 """What every ledger does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from stream_redrive.adapters import clients
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.core.errors import WriteConflict
-from stream_redrive.core.ports import Ledger, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import Ledger, ProbeCall, ProbeFinding, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import SHARD_ID
 from tests.support.cloud import TABLE, create_table
@@ -136,6 +136,13 @@ def test_hundreds_of_copies_are_found_by_their_places(ledger: Ledger) -> None:
     assert dict(ledger.lineage_of(STREAM, iter(places))) == {c.place: c.lineage for c in copies}
 
 
+def test_a_copys_lineage_names_the_error_that_it_was_sent_again_for(ledger: Ledger) -> None:
+    known = replace(copy(1), lineage=replace(copy(1).lineage, last_error="0123456789abcdef"))
+    ledger.record_redriven(STREAM, "one", [known, copy(2)])
+    found = ledger.lineage_of(STREAM, [known.place, copy(2).place])
+    assert (found[known.place].last_error, found[copy(2).place].last_error) == ("0123456789abcdef", None)
+
+
 def test_a_place_may_be_asked_for_twice(ledger: Ledger) -> None:
     ledger.record_redriven(STREAM, "one", [copy(1)])
     assert dict(ledger.lineage_of(STREAM, [copy(1).place, copy(1).place])) == {copy(1).place: copy(1).lineage}
@@ -243,6 +250,55 @@ def test_what_is_done_is_remembered_for_its_incident(ledger: Ledger) -> None:
     ledger.save_redrive_cursor("one", RedriveCursor())
     assert ledger.steps_done("one") == {"quarantine:00001", "quarantine:00002"}
     assert ledger.steps_done("o") == set()
+
+
+# The probe's invocations
+
+ANNOUNCED = ProbeCall(START + timedelta(milliseconds=7), (HIGH, HIGH + 1, HIGH + 2))
+ANSWERED = replace(
+    ANNOUNCED,
+    findings={
+        HIGH: ProbeFinding(True),
+        HIGH + 1: ProbeFinding(False),
+        HIGH + 2: ProbeFinding(False, "KeyError", "'é'"),
+    },
+)
+
+
+def test_an_incident_that_was_never_probed_has_no_calls(ledger: Ledger) -> None:
+    assert list(ledger.probe_calls("one")) == []
+
+
+def test_every_field_of_a_probes_call_comes_back(ledger: Ledger) -> None:
+    ledger.announce_probe("one", 0, ANNOUNCED)
+    assert list(ledger.probe_calls("one")) == [ANNOUNCED]
+    ledger.record_probe("one", 0, ANSWERED)
+    assert list(ledger.probe_calls("one")) == [ANSWERED]
+    assert list(ledger.probe_calls("two")) == []
+
+
+def test_a_call_that_found_nothing_out_is_not_one_without_an_answer(ledger: Ledger) -> None:
+    ledger.announce_probe("one", 0, ANNOUNCED)
+    ledger.record_probe("one", 0, replace(ANNOUNCED, findings={}))
+    assert [call.findings for call in ledger.probe_calls("one")] == [{}]
+
+
+def test_calls_and_what_they_found_come_back_in_their_order(ledger: Ledger) -> None:
+    found = {number: ProbeFinding(True) for number in (9, 10, 99, 100, HIGH)}
+    calls = [ProbeCall(START, tuple(found), found), *(ProbeCall(START, (number,)) for number in range(100))]
+    for number, call in enumerate(calls):
+        ledger.announce_probe("one", number, replace(call, findings=None))
+        ledger.record_probe("one", number, call)
+    held = list(ledger.probe_calls("one"))
+    assert held == calls
+    assert list(held[0].findings or ()) == list(found)
+
+
+def test_of_two_runs_that_announce_the_same_call_one_wins(ledger: Ledger) -> None:
+    ledger.announce_probe("one", 0, ANNOUNCED)
+    with pytest.raises(WriteConflict):
+        ledger.announce_probe("one", 0, replace(ANNOUNCED, announced_at=START))
+    assert list(ledger.probe_calls("one")) == [ANNOUNCED]
 
 
 # Redrives under way

@@ -64,6 +64,13 @@ def test_reported_bad_data_of_every_kind_is_quarantined_without_a_redrive_and_wi
     assert report["redriven"] == 0
 
 
+def test_a_probe_finds_the_poison_pill_and_processes_the_others_without_a_redrive(lab: Lab) -> None:
+    _, report = lab.run("poison-pill-probed")
+    assert_all_accounted_for(report)
+    assert (report["healed"], report["quarantined"], report["redriven"]) == (7, 1, 0)
+    assert report["aws_calls"]["lambda.Invoke"] == 8
+
+
 def test_bad_data_of_every_kind_is_quarantined_by_the_schema_without_a_redrive(lab: Lab) -> None:
     _, report = lab.run("data-checks")
     assert_all_accounted_for(report)
@@ -132,3 +139,17 @@ def test_a_run_that_is_not_ok_says_so_by_its_exit_code(lab: Lab) -> None:
     assert code == 255
     assert not report["ok"]
     assert report["lost"] == 1
+
+
+def test_strangers_that_a_filter_kept_away_are_neither_redriven_nor_quarantined(lab: Lab) -> None:
+    _, report = lab.run("filtered")
+    assert_all_accounted_for(report)
+    assert report["quarantined"] == poison_in("filtered") > 0
+    assert report["healed"] > 0
+
+
+def test_failed_batches_of_lanes_are_told_from_the_records_between_them(lab: Lab) -> None:
+    _, report = lab.run("lanes")
+    assert_all_accounted_for(report)
+    assert report["quarantined"] == poison_in("lanes") > 0
+    assert report["healed"] > 0

@@ -58,7 +58,7 @@ def run(cloud: Cloud) -> dict[str, Any]:
     failing = {"requestPayload": {"secret": MARK}, "responsePayload": {"errorMessage": MARK}}
     bodies = [
         notice(batch),
-        notice(ambiguous, size=2),
+        notice(ambiguous, size=3),
         build.message(
             KinesisBatchInfo__startSequenceNumber="900",
             KinesisBatchInfo__endSequenceNumber="901",

@@ -46,10 +46,14 @@ def test_capture_says_what_it_found(cloud: Cloud, failed: dict[str, Any]) -> Non
 def test_classify_says_where_each_branch_goes(cloud: Cloud, failed: dict[str, Any]) -> None:
     assert call(cloud, failed, "CaptureRecords", "ClassifyRecords") == {
         "verdicts": {"transient": 2, "poison": 1, "held": 0},
+        "processed": 0,
+        "strangers": 0,
         "quarantine": True,
+        "redrive": True,
         "backoff_seconds": 0,
         "target": "stream",
         "alarming": 0,
+        "log_unreadable": False,
     }
 
 

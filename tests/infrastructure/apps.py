@@ -55,6 +55,8 @@ def build(outdir: Path) -> cdk.App:
                 filters=({"data": {"kind": ["refund"]}},),
                 starting_position="LATEST",
                 accept_reports=True,
+                log_group_name="shop/refunds",
+                allow_probe=True,
             ),
         ],
     )
@@ -100,10 +102,12 @@ def _twice(app: cdk.App) -> None:
     first.protect(consumer=consumer(stack, "Orders"), stream=stream)
     first.protect(consumer=consumer(stack, "Refunds"), stream=stream)
     second.watch(stream)
+    returns = consumer(stack, "Returns")
+    second.read_log(returns)
     lambda_.EventSourceMapping(
         stack,
         "HandMade",
-        target=consumer(stack, "Returns"),
+        target=returns,
         event_source_arn=stream.stream_arn,
         starting_position=lambda_.StartingPosition.LATEST,
         on_failure=second.on_failure,

@@ -67,6 +67,8 @@ def readable(value: Any) -> str:
             return re.sub(r"[0-9A-F]{8}$", "", name).removeprefix("StreamRedrive")
         case {"Fn::Join": [str(separator), list(parts)]}:
             return separator.join(readable(part) for part in parts)
+        case {"Fn::Select": [6, {"Fn::Split": [":", arn]}]}:  # a function's name in its ARN
+            return readable(arn)
         case {"Fn::ImportValue": str(name)}:
             return name
     raise ValueError(f"no reference: {value}")

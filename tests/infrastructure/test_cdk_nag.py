@@ -39,12 +39,26 @@ ACCEPTED = {
         "AwsSolutions-IAM5[Resource::*]",
         f"{ROOT}/Workflow/RedriveRole/DefaultPolicy",
     ): "AWS has no resource-level permission for log delivery and X-Ray",
+    (
+        "AwsSolutions-IAM5[Resource::*]",
+        f"{ROOT}/Functions/ClassifyRecordsRole/DefaultPolicy",
+    ): "AWS has no resource-level permission for listing event source mappings",
     **{
         (f"AwsSolutions-IAM5[Resource::<Vault>/{prefix}/*]", f"{ROOT}/Functions/{function}Role/DefaultPolicy"): (
             BELOW_A_PREFIX
         )
         for prefix, functions in PREFIXES.items()
         for function in functions
+    },
+    **{
+        (
+            f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:{resource}:*]",
+            f"{ROOT}/Functions/ClassifyRecordsRole/DefaultPolicy",
+        ): "of one consumer: its versions and aliases, its log's streams"
+        for resource in (
+            "lambda:<AWS::Region>:<AWS::AccountId>:function:orders",
+            "logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/lambda/orders",
+        )
     },
     **{("AwsSolutions-L1", f"{ROOT}/Functions/{function}"): PYTHON for function in FUNCTIONS},
 }

@@ -1,13 +1,14 @@
 """Least privilege: what each role may do is exactly what this table, written by hand, says it needs."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
+from tests.infrastructure import apps
 from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
 
 ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
@@ -18,6 +19,15 @@ POLICY = "arn:AWS::Partition:ssm:AWS::Region:AWS::AccountId:parameterPolicy"  # 
 ORDERS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/orders"
 REFUNDS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/refunds"
 STREAMS = {ORDERS_STREAM, REFUNDS_STREAM}
+ACCOUNT = "AWS::Region:AWS::AccountId"
+CONSUMER_FUNCTIONS = {
+    f"arn:AWS::Partition:lambda:{ACCOUNT}:function:{name}{qualifier}"
+    for name in ("orders", "refunds")
+    for qualifier in ("", ":*")
+}
+CONSUMER_LOGS = {
+    f"arn:AWS::Partition:logs:{ACCOUNT}:log-group:{group}:*" for group in ("/aws/lambda/orders", "shop/refunds")
+}
 STREAM_KEY = {"arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000000"}
 
 FUNCTIONS = {
@@ -43,7 +53,12 @@ FUNCTIONS = {
         "dynamodb:Query": {"Ledger"},
     },
     "ClassifyRecords": {
+        "lambda:ListEventSourceMappings": {"*"},
         "dynamodb:Query": {"Ledger"},
+        "lambda:GetFunctionConfiguration": CONSUMER_FUNCTIONS,
+        "logs:FilterLogEvents": CONSUMER_LOGS,
+        "dynamodb:PutItem": {"Ledger"},
+        "lambda:InvokeFunction": {apps.REFUNDS, f"{apps.REFUNDS}:*"},
         "s3:GetObject": {CAPTURED, INCIDENTS},
         "s3:PutObject": {INCIDENTS},
         "ssm:GetParameter": {POLICY},
@@ -74,7 +89,7 @@ FUNCTIONS = {
     "ParkIncident": {"sqs:SendMessage": {"PoisonQueue"}},
 }
 
-# AWS has no resource-level permission for these two groups.
+# AWS has no resource-level permission for these groups.
 LOG_DELIVERY = {  # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
     "logs:CreateLogDelivery",
     "logs:GetLogDelivery",
@@ -92,6 +107,8 @@ TRACING = {  # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xra
     "xray:GetSamplingTargets",
 }
 CALLED_BY_MACHINE = set(FUNCTIONS) - {"StartRedrive"}
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+LISTING_MAPPINGS = {"lambda:ListEventSourceMappings"}
 MACHINE = {
     "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_MACHINE},
     **{action: {"*"} for action in LOG_DELIVERY | TRACING},
@@ -147,7 +164,7 @@ def test_a_star_stands_for_every_resource_only_where_aws_knows_no_narrower_one(p
         if "*" in listed(statement["Resource"])
         for action in listed(statement["Action"])
     }
-    assert everywhere == LOG_DELIVERY | TRACING
+    assert everywhere == LOG_DELIVERY | TRACING | LISTING_MAPPINGS
 
 
 def test_no_action_is_a_pattern(plain: SynthesisedStack) -> None:
@@ -169,10 +186,12 @@ def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: Synthesised
 # Several API operations are checked under the name of another.
 CHECKED_AS = {
     "dynamodb:TransactWriteItems": "dynamodb:PutItem",
+    "lambda:Invoke": "lambda:InvokeFunction",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 SERVICES = {"stepfunctions": "states"}
+ADAPTERS_BY_PORT = {"mappings": "lambda", "consumer": "lambda"}
 BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -184,20 +203,26 @@ def test_what_is_granted_is_what_the_adapters_call() -> None:
 
 
 def called_actions(module: Path) -> set[str]:
-    """Return the IAM actions behind the client calls in an adapter that is named after its service."""
-    service = module.stem
-    if service not in get_session().get_available_services():
-        return set()
-    operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
-    names = set()
+    """Return the IAM actions behind the calls of an adapter's clients: `_client` is of the service that the module is
+    named after, or of its port's, any other is named after its own (`_lambda`).
+    """
+    own, calls = ADAPTERS_BY_PORT.get(module.stem, module.stem), set()
     for node in ast.walk(ast.parse(module.read_text())):
         match node:
             case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=str(name))]):
-                names.add(name)
-            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="_client"), attr=name)):
-                names.add(name)
-    actions = {f"{SERVICES.get(service, service)}:{operations[name]}" for name in names & operations.keys()}
+                calls.add((own, name))
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr=str(client)), attr=name)):
+                calls.add((own if client == "_client" else client.removeprefix("_"), name))
+    actions = {action for service, name in calls for action in actions_of(service, name)}
     return {CHECKED_AS.get(action, action) for action in actions}
+
+
+def actions_of(service: str, call: str) -> Iterator[str]:
+    """Yield the IAM action of a client's method; nothing for what is no service or no operation."""
+    if service in get_session().get_available_services():
+        for operation in get_session().get_service_model(service).operation_names:
+            if xform_name(operation) == call:
+                yield f"{SERVICES.get(service, service)}:{operation}"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,15 @@ WRONG = [
         {"default": {"decoder": "none"}, "consumers": {"orders": {"schema": {"type": "object"}}}},
         r"policy\.consumers\.orders\.schema: needs a decoder",
     ),
+    (
+        {"default": {"ordering": "per_key"}, "consumers": {"orders": {"probe": {"enabled": True}}}},
+        r"policy\.consumers\.orders\.probe: breaks ordering 'per_key'",
+    ),
+    (
+        {"default": {"probe": {"enabled": True}}, "consumers": {"orders": {"ordering": "per_key", "probe": {}}}},
+        r"policy\.consumers\.orders\.probe: breaks ordering 'per_key'",
+    ),
+    ({"default": {"probe": {"max_calls": 101}}}, r"policy\.default\.probe\.max_calls: must be smaller than or equal"),
     ({"default": {"schema": {"type": "objekt"}}}, r"policy\.default\.schema: not a JSON Schema"),
     ({"default": {"schema": {"pattern": "("}}}, r"policy\.default\.schema: not a JSON Schema"),
     ({"default": {"schema": {"$ref": "file:///etc/hosts"}}}, r"policy\.default\.schema: not a JSON Schema"),
@@ -35,6 +44,8 @@ RIGHT: list[dict[str, Any]] = [
     {},
     {"default": {}},
     {"default": {"max_attempts": 5, "rules": [RULE], "stages": [1, "5 %"]}, "consumers": {"orders": {"pace": 0.5}}},
+    {"default": {"ordering": "per_key"}, "consumers": {"orders": {"ordering": "none", "probe": {"enabled": True}}}},
+    {"default": {"ordering": "per_key", "probe": {"enabled": False}}},
     {"consumers": {"arn:aws:lambda:us-east-1:111122223333:function:orders:live": {"schema": {"required": ["id"]}}}},
 ]
 

@@ -7,6 +7,7 @@ import pytest
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk.assertions import Annotations, Match, Template
 
 from stream_redrive_cdk import Protection, StreamRedrive
@@ -207,3 +208,104 @@ def test_an_unknown_role_comes_with_the_narrow_permission_to_add() -> None:
     StreamRedrive(stack, "Redrive", encryption_key=kms.Key(stack, "Key")).accept_reports(orders)
     for part in ("dynamodb:BatchWriteItem on the ledger", "REPORT#<function name>#", "kms:GenerateDataKey"):
         Annotations.from_stack(stack).has_warning("*", Match.string_like_regexp(part))
+
+
+def log_grants(stack: cdk.Stack) -> dict[str, set[str]]:
+    """What the service may do with consumers' logs."""
+    synthesised = SynthesisedStack(template=Template.from_stack(stack).to_json(), messages=(), depends_on=())
+    [grants] = [found for role, found in synthesised.grants().items() if role.endswith("ClassifyRecordsRole")]
+    return {
+        action: grants[action] for action in ("logs:FilterLogEvents", "lambda:GetFunctionConfiguration") & grants.keys()
+    }
+
+
+def test_the_log_of_a_protected_consumer_may_be_read(stacks: Mapping[str, SynthesisedStack]) -> None:
+    grants = stacks["Twice"].grants()["FirstFunctionsClassifyRecordsRole"]
+    where = "arn:AWS::Partition:{}:AWS::Region:AWS::AccountId:{}"
+    assert grants["logs:FilterLogEvents"] == {
+        where.format("logs", f"log-group:/aws/lambda/{name}:*") for name in ("Orders", "Refunds")
+    }
+    assert grants["lambda:GetFunctionConfiguration"] == {
+        where.format("lambda", f"function:{name}{qualifier}")
+        for name in ("Orders", "Refunds")
+        for qualifier in ("", ":*")
+    }
+
+
+def test_a_consumer_with_a_mapping_of_its_own_lets_its_log_be_read_when_told(
+    stacks: Mapping[str, SynthesisedStack],
+) -> None:
+    [group] = stacks["Twice"].grants()["SecondFunctionsClassifyRecordsRole"]["logs:FilterLogEvents"]
+    assert group.endswith("log-group:/aws/lambda/Returns:*")
+
+
+def test_the_alias_of_a_consumer_logs_where_its_function_does(stacks: Mapping[str, SynthesisedStack]) -> None:
+    grants = stacks["Ours"].grants()["RedriveFunctionsClassifyRecordsRole"]
+    [group] = grants["logs:FilterLogEvents"]
+    # The import's name: the ARN of the alias in the other stack.
+    assert group.startswith("arn:AWS::Partition:logs:AWS::Region:AWS::AccountId:log-group:/aws/lambda/Theirs:")
+
+
+def test_a_group_of_ones_own_is_read_and_no_other() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Logs")
+    group = logs.LogGroup(stack, "Shop")
+    StreamRedrive(stack, "Redrive").protect(
+        consumer=apps.consumer(stack, "Orders"), stream=kinesis.Stream(stack, "Stream"), log_group=group
+    )
+    assert log_grants(stack)["logs:FilterLogEvents"] == {
+        "arn:AWS::Partition:logs:AWS::Region:AWS::AccountId:log-group:Shop:*"
+    }
+
+
+def test_no_log_is_read_that_nobody_wants_read() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Logs")
+    StreamRedrive(stack, "Redrive").protect(
+        consumer=apps.consumer(stack, "Orders"), stream=kinesis.Stream(stack, "Stream"), read_log=False
+    )
+    assert log_grants(stack) == {}
+
+
+def test_reading_a_log_brings_no_custom_resource(stacks: Mapping[str, SynthesisedStack]) -> None:
+    types = {resource["Type"] for resource in stacks["Twice"].template["Resources"].values()}
+    assert not [name for name in types if name.startswith("Custom::")]
+
+
+def test_a_consumer_on_two_streams_is_granted_once() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Logs")
+    redrive, orders = StreamRedrive(stack, "Redrive"), apps.consumer(stack, "Orders")
+    for name in ("First", "Second"):
+        redrive.protect(consumer=orders, stream=kinesis.Stream(stack, name))
+    template = Template.from_stack(stack).to_json()
+    statements = SynthesisedStack(template=template, messages=(), depends_on=()).statements()
+    [resource] = [found["Resource"] for found in statements if found["Action"] == "logs:FilterLogEvents"]
+    assert isinstance(resource, dict), "one, not a list"
+
+
+def probed(stack: cdk.Stack) -> set[str]:
+    """What the service may invoke besides its own functions."""
+    policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy").values()
+    statements = [s for policy in policies for s in policy["Properties"]["PolicyDocument"]["Statement"]]
+    return {
+        name
+        for statement in statements
+        if statement["Action"] == "lambda:InvokeFunction"
+        for arn in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+        if not (name := readable(arn)).startswith("RedriveFunctions")
+    }
+
+
+def test_no_consumer_is_invoked_unless_that_is_allowed() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Probes")
+    redrive = StreamRedrive(stack, "Redrive")
+    redrive.protect(consumer=apps.consumer(stack, "Orders"), stream=kinesis.Stream(stack, "Stream"))
+    assert probed(stack) == set()
+
+
+def test_a_function_may_be_probed_with_its_versions_and_an_alias_alone() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Probes")
+    redrive = StreamRedrive(stack, "Redrive")
+    orders, refunds = apps.consumer(stack, "Orders"), apps.consumer(stack, "Refunds").add_alias("live")
+    imported = lambda_.Function.from_function_attributes(stack, "Imported", function_arn=apps.ORDERS)
+    for consumer in (orders, refunds, imported, orders):
+        redrive.allow_probe(consumer)
+    assert probed(stack) == {"Orders", "Orders:*", "RefundsAliaslive", apps.ORDERS}

@@ -36,7 +36,7 @@ PARKED = {
     "SettingsMissing",
 }
 # These never leave a step: the intake reports the first by message, the capture makes an outcome of the others.
-HANDLED_INSIDE = {"MalformedNotice", "IteratorExpired", "SequenceNumberRejected", "ShardNotFound"}
+HANDLED_INSIDE = {"ConsumerNotFound", "MalformedNotice", "IteratorExpired", "SequenceNumberRejected", "ShardNotFound"}
 
 # What one of the three engines lacks or reads differently.
 OUTSIDE_THE_SUBSET = {

@@ -5,10 +5,13 @@ from typing import Any
 
 from stream_redrive.core.classifier import Classifier, Neighbourhood
 from stream_redrive.core.manifest import Examined, Outcome
+from stream_redrive.core.patience import Patience
 from stream_redrive.core.policy import parse_policy
+from stream_redrive.core.ports import TimeLimit
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
 from stream_redrive.core.verdicts import RecordVerdict
 from tests.support.build import ARRIVED, CONSUMER, SHARD, SHARD_ID, STREAM_ARN
+from tests.support.memory import MemoryTimeLimit
 
 SCHEMA = {
     "type": "object",
@@ -23,18 +26,31 @@ def record(data: bytes = b"{}", attempt: int = 0) -> Record:
 
 
 def examined(outcome: Outcome = Outcome.COMPLETE, size: int = 1, **fields: Any) -> Examined:
-    defaults: dict[str, Any] = {"found": size, "condition": "RetryAttemptsExhausted", "function_error": "Unhandled"}
-    return Examined(start="1", end="9", size=size, outcome=outcome, **{**defaults, **fields})
+    defaults: dict[str, Any] = {"start": "1", "end": "9", "found": size, "condition": "RetryAttemptsExhausted"}
+    return Examined(size=size, outcome=outcome, **{**defaults, "function_error": "Unhandled", **fields})
 
 
 def classifier(
-    *, lanes_or_filters: bool = False, neighbourhood: Neighbourhood | None = None, **policy: Any
+    *,
+    lanes_or_filters: bool = False,
+    neighbourhood: Neighbourhood | None = None,
+    limit: TimeLimit | None = None,
+    **policy: Any,
 ) -> Classifier:
     book = parse_policy(json.dumps({"default": policy}), "v7")
-    return Classifier(book.policy_for(CONSUMER), book.version, SHARD, neighbourhood, lanes_or_filters)
+    return Classifier(
+        book.policy_for(CONSUMER),
+        book.version,
+        SHARD,
+        neighbourhood or Neighbourhood(),
+        Patience(limit or MemoryTimeLimit()),
+        lanes_or_filters=lanes_or_filters,
+    )
 
 
 def verdict_of(
     data: bytes = b"{}", attempt: int = 0, notices: list[Examined] | None = None, **policy: Any
 ) -> RecordVerdict:
-    return classifier(**policy).classify(record(data, attempt), notices or [examined()])
+    verdict = classifier(**policy).classify(record(data, attempt), notices or [examined()])
+    assert verdict is not None
+    return verdict

@@ -255,11 +255,15 @@ def clear_caches() -> None:
         clients.dynamodb,
         clients.kinesis,
         clients.kinesis_once,
+        clients.lambda_,
+        clients.lambda_once,
+        clients.logs,
         clients.s3,
         clients.sqs,
         clients.ssm,
         clients.stepfunctions,
         bootstrap.policy_cache,
+        bootstrap.sources,
     ):
         factory.cache_clear()
 

@@ -1,14 +1,17 @@
 """In-memory adapters of every port. They pass the same contract tests as the AWS ones."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
-from typing import Literal
+from typing import Any, Literal
 
 from stream_redrive.core.errors import (
     IteratorExpired,
+    RedriveError,
     SequenceNumberRejected,
     ShardNotFound,
     VaultObjectMissing,
@@ -17,14 +20,20 @@ from stream_redrive.core.errors import (
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.ports import (
     ExecutionExists,
+    FailedInvocation,
+    LoggedError,
+    MappingSettings,
     Page,
     PoisonMessage,
+    ProbeCall,
     PutResult,
     QuarantinedRecord,
     RedriveCursor,
     RedrivenCopy,
+    Reply,
     ShardInfo,
     StoredObject,
+    TimeIsUp,
 )
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
 from stream_redrive.core.reports import FailureReport
@@ -200,6 +209,7 @@ class MemoryLedger:
         self.done: set[tuple[str, str]] = set()
         self.open: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str, str], dict[int, FailureReport]] = {}
+        self.probes: dict[str, list[ProbeCall]] = {}
 
     def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
         keys = [(shard, int(start), int(end)) for start, end in ranges]
@@ -245,6 +255,44 @@ class MemoryLedger:
     def mark_done(self, incident_id: str, step: str) -> None:
         self.done.add((incident_id, step))
 
+    def probe_calls(self, incident_id: str) -> Sequence[ProbeCall]:
+        return list(self.probes.get(incident_id, []))
+
+    def announce_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        calls = self.probes.setdefault(incident_id, [])
+        if number < len(calls):
+            raise WriteConflict(incident_id)
+        calls.append(call)
+
+    def record_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        self.probes[incident_id][number] = call
+
+
+class MemoryConsumer:
+    """A consumer. handler: takes the event, as its Lambda does. events: those that it was invoked with.
+
+    refusals: by the number of the invocation, from 1, what is raised in its place.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Mapping[str, Any]], Any] = lambda event: None,
+        refusals: Mapping[int, RedriveError] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.refusals = refusals or {}
+        self.events: list[Mapping[str, Any]] = []
+
+    def invoke(self, consumer: str, event: Mapping[str, Any]) -> Reply:
+        self.events.append(json.loads(json.dumps(event)))
+        if refusal := self.refusals.get(len(self.events)):
+            raise refusal
+        try:
+            answer = self.handler(self.events[-1])
+        except Exception as exc:  # noqa: BLE001 - Lambda too turns every exception into a reply
+            return Reply(type(exc).__name__, str(exc), None)
+        return Reply(None, None, json.loads(json.dumps(answer)))
+
 
 class MemoryPoisonQueue:
     """The poison queue: one message a key, as the FIFO queue's deduplication makes it."""
@@ -283,3 +331,47 @@ class MemoryPolicySource:
     def versions(self) -> Iterable[tuple[str, str]]:
         newest = len(self.texts) + self.forgotten
         return ((str(newest - index), text) for index, text in enumerate(self.texts))
+
+
+class MemoryTimeLimit:
+    """A limit that is reached when the test says so. slow: how many of the next blocks take too long."""
+
+    def __init__(self, slow: int = 0) -> None:
+        self.slow = slow
+
+    @contextmanager
+    def __call__(self, seconds: float) -> Iterator[None]:
+        if self.slow:
+            self.slow -= 1
+            raise TimeIsUp
+        yield
+
+
+class MemoryMappings:
+    """The mappings of consumers, by consumer and stream. asked: how many times."""
+
+    def __init__(self, mappings: Mapping[tuple[str, str], Sequence[MappingSettings]] | None = None) -> None:
+        self.mappings = dict(mappings or {})
+        self.asked = 0
+
+    def of(self, consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
+        self.asked += 1
+        return self.mappings.get((consumer.removesuffix(":$LATEST"), stream_arn), ())
+
+
+class MemoryConsumerLog:
+    """The consumer's log by request id. fault: what a reading raises. calls: how many there were."""
+
+    def __init__(self, errors: Mapping[str, Sequence[LoggedError]] | None = None) -> None:
+        self.errors: dict[str, list[LoggedError]] = {name: list(found) for name, found in (errors or {}).items()}
+        self.fault: Exception | None = None
+        self.calls = 0
+
+    def errors_of(
+        self, consumer: str, log_group: str | None, invocations: Sequence[FailedInvocation]
+    ) -> Mapping[str, Sequence[LoggedError]]:
+        self.calls += 1
+        if self.fault is not None:
+            raise self.fault
+        asked = dict.fromkeys(invocation.request_id for invocation in invocations)
+        return {name: self.errors[name] for name in asked if self.errors.get(name)}

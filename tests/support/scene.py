@@ -13,9 +13,20 @@ from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.policy import parse_policy
 from stream_redrive.core.ports import RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from stream_redrive.core.sources import Sources
 from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 from tests.support.build import incident, notice_of
-from tests.support.memory import MemoryClock, MemoryLedger, MemoryPoisonQueue, MemoryStream, MemoryVault
+from tests.support.memory import (
+    MemoryClock,
+    MemoryConsumer,
+    MemoryConsumerLog,
+    MemoryLedger,
+    MemoryMappings,
+    MemoryPoisonQueue,
+    MemoryStream,
+    MemoryTimeLimit,
+    MemoryVault,
+)
 
 STREAM_NAME = "orders-stream"
 EXECUTION_ARN = "arn:aws:states:us-east-1:123456789012:execution:redrive:name"
@@ -30,6 +41,10 @@ class Scene:
         self.vault = MemoryVault()
         self.ledger = MemoryLedger()
         self.queue = MemoryPoisonQueue()
+        self.log = MemoryConsumerLog()
+        self.mappings = MemoryMappings()
+        self.consumer = MemoryConsumer()
+        self.limit = MemoryTimeLimit()
         self.policy = policy
         self.policy_version = "1"
 
@@ -51,7 +66,8 @@ class Scene:
     def classify(self, failed: Incident) -> Classification:
         """The second step, under the policy as it stands."""
         book = parse_policy(json.dumps({"default": self.policy}), self.policy_version)
-        return ClassifyRecords(self.vault, lambda: book, self.ledger)(failed)
+        sources = Sources(self.log, self.mappings, self.consumer, self.limit)
+        return ClassifyRecords(self.vault, lambda: book, self.ledger, sources, self.clock)(failed)
 
     def fail(self, *batches: Sequence[StreamRecord], **fields: Any) -> Incident:
         """An incident of these failed batches, captured and classified. fields: of each notice."""
@@ -66,6 +82,12 @@ class Scene:
         return [r for chunk in manifest.chunks for r in chunks.decode(self.vault.get(chunk.key))]
 
     def verdicts(self, failed: Incident) -> list[RecordVerdict]:
-        """The captured records' verdicts, in the same order."""
+        """The captured records' verdicts, in the same order; there are no strangers among them."""
+        verdicts = [verdict for verdict in self.verdicts_or_none(failed) if verdict is not None]
+        assert len(verdicts) == len(self.records(failed))
+        return verdicts
+
+    def verdicts_or_none(self, failed: Incident) -> list[RecordVerdict | None]:
+        """The captured records' verdicts, in the same order; None for a stranger."""
         keys, count = VaultKeys(failed), len(CaptureManifest.load(self.vault, failed.id).chunks)
         return [v for index in range(count) for v in ChunkVerdicts.load(self.vault, keys.verdicts(index)).verdicts]

@@ -2,19 +2,21 @@
 
 import gzip
 import json
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_redrive.core.classify import NoticeFinder
-from stream_redrive.core.errors import VaultObjectMissing, WriteConflict
+from stream_redrive.core.errors import AccessDenied, VaultObjectMissing, WriteConflict
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.manifest import Examined, Outcome
+from stream_redrive.core.manifest import Examined, NoticeFinder, Outcome
 from stream_redrive.core.policy import Verdict
+from stream_redrive.core.ports import MappingSettings
 from stream_redrive.core.verdicts import ChunkVerdicts
-from tests.support.build import SHARD_ID, STREAM_ARN, incident, notice, notice_of
+from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN, incident, notice, notice_of
 from tests.support.classifying import SCHEMA, classifier, examined, record, verdict_of
 from tests.support.memory import MemoryVault
 from tests.support.scene import Scene
@@ -194,13 +196,53 @@ def test_each_record_is_judged_by_the_notices_that_cover_it() -> None:
     assert [v.rule for v in scene.verdicts(failed)] == ["record-age-exceeded", "default", "default"]
 
 
-def test_an_ambiguous_notice_holds_its_own_records_and_lets_the_exact_ones_go() -> None:
+def test_an_ambiguous_notice_holds_what_nothing_tells_of_and_lets_its_own_and_the_exact_ones_go() -> None:
     scene = Scene()
-    produced = scene.produce(*[b"{}"] * 5)
-    lane = notice(produced[2].sequence_number, produced[4].sequence_number, 2)
+    produced = scene.produce(*[b"{}"] * 7)
+    lane = notice(produced[2].sequence_number, produced[6].sequence_number, 3)
     failed = incident(notice_of(produced[:2]), lane)
     scene.capture(failed)
-    assert scene.classify(failed).verdicts == {"transient": 2, "poison": 0, "held": 3}
+    assert scene.classify(failed).verdicts == {"transient": 4, "poison": 0, "held": 3}
+    assert [v.rule for v in scene.verdicts(failed)][2:] == ["default", *["ambiguous-range"] * 3, "default"]
+
+
+def test_a_stranger_in_a_range_has_no_verdict_and_goes_nowhere() -> None:
+    scene = Scene()
+    produced = scene.produce(*[b"{}"] * 3)
+    failed = incident(notice(produced[0].sequence_number, produced[2].sequence_number, 2))
+    scene.capture(failed)
+    result = scene.classify(failed)
+    assert (result.verdicts["transient"], result.strangers, result.quarantine) == (2, 1, False)
+    assert [v is None for v in scene.verdicts_or_none(failed)] == [False, True, False]
+    assert scene.classify(failed) == result
+
+
+def test_the_mappings_are_asked_only_of_an_ambiguous_range_and_a_refusal_leaves_it_held() -> None:
+    scene = Scene()
+    scene.fail(scene.produce(b"{}", b"{}"))
+    assert scene.mappings.asked == 0
+    produced = scene.produce(*[b"{}"] * 5)
+    failed = incident(notice(produced[0].sequence_number, produced[4].sequence_number, 3))
+    scene.capture(failed)
+    scene.mappings.of = refuse  # type: ignore[method-assign]
+    assert scene.classify(failed).verdicts["held"] == 3
+
+
+def refuse(consumer: str, stream_arn: str) -> Sequence[MappingSettings]:
+    raise AccessDenied("lambda:ListEventSourceMappings")
+
+
+def test_the_mappings_filter_tells_the_strangers() -> None:
+    scene = Scene()
+    wanted, other = b'{"kind": "task"}', b'{"kind": "note"}'
+    pattern = '{"data": {"kind": ["task"]}}'
+    changed_at = scene.clock.now() - timedelta(days=1)
+    scene.mappings.mappings[CONSUMER, STREAM_ARN] = [MappingSettings((pattern,), 1, changed_at)]
+    produced = scene.produce(wanted, other, wanted, other, wanted)
+    failed = incident(notice(produced[0].sequence_number, produced[4].sequence_number, 3))
+    scene.capture(failed)
+    result = scene.classify(failed)
+    assert (result.verdicts["transient"], result.strangers, scene.mappings.asked) == (3, 2, 1)
 
 
 def test_verdicts_of_more_than_one_chunk_are_counted_together() -> None:

@@ -51,6 +51,15 @@ def test_the_output_accounts_for_every_record_as_the_contract_says() -> None:
     }
 
 
+def test_what_a_probe_had_processed_is_healed_and_strangers_are_counted() -> None:
+    scene = Scene()
+    failed = scene.fail(scene.produce(b"{}", b"{}"))
+    nothing_sent = {**REDRIVE, "sent": 0, "unconfirmed": 0, "attempts": 0}
+    output = CloseIncident(scene.vault)(failed, VERDICTS, nothing_sent, 0, processed=2, strangers=3)
+    assert output["redrive"] == {**nothing_sent, "healed": 2}
+    assert output["capture"]["strangers"] == 3
+
+
 def test_what_is_missing_is_named_with_its_range_and_reason() -> None:
     scene = Scene()
     produced = scene.produce(b"0", b"1", b"2")

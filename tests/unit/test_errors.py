@@ -20,6 +20,7 @@ UNCAUGHT_ON_PURPOSE = {
     "PolicyInvalid": "the policy cache reports it and keeps an earlier version",
     "AccessDenied": "a person must grant the permission first",
     "VaultObjectMissing": "what an earlier step wrote was deleted: a person must look",
+    "ConsumerNotFound": "the probe does without",
     "IncidentGivenUp": "raised at the intake, before an execution",
     "SettingsMissing": "a person must mend the deployment first",
     "IteratorExpired": "the capture opens a new iterator",

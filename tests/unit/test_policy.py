@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from stream_redrive.core.errors import PolicyInvalid
-from stream_redrive.core.policy import Approval, Backoff, Breaker, Decoder, Policy, Rule, Verdict, parse_policy
+from stream_redrive.core.policy import (
+    Approval,
+    Backoff,
+    Breaker,
+    Decoder,
+    Policy,
+    ProbeLimits,
+    Rule,
+    Verdict,
+    parse_policy,
+)
 from stream_redrive.core.policy_cache import PolicyCache
 from tests.support.build import CONSUMER, STREAM_ARN
 from tests.support.memory import START, MemoryPolicySource
@@ -20,9 +30,11 @@ WHOLE: dict[str, Any] = {
     "max_attempts": 7,
     "max_wait_seconds": 3600,
     "decoder": "gzip+json",
+    "log": "/aws/lambda/orders",
     "schema": {"type": "object", "required": ["id"]},
     "rules": [{"id": "no-tail", "when": {"error_type": "KeyError"}, "then": "poison", "reason": "no tail number"}],
     "default": "held",
+    "probe": {"enabled": False, "max_calls": 5, "max_seconds": 30},
     "breaker": {"enabled": False, "failed_keys": 4, "window_seconds": 30, "open_seconds": 90},
     "stages": [2, "10 %", "100%"],
     "confirm_after_seconds": 60,
@@ -49,9 +61,11 @@ def test_every_field_of_a_whole_policy_is_read() -> None:
         max_attempts=7,
         max_wait_seconds=3600,
         decoder=Decoder.GZIP_JSON,
+        log="/aws/lambda/orders",
         schema={"type": "object", "required": ["id"]},
         rules=(Rule("no-tail", {"error_type": "KeyError"}, Verdict.POISON, "no tail number"),),
         default=Verdict.HELD,
+        probe=ProbeLimits(enabled=False, max_calls=5, max_seconds=30),
         breaker=Breaker(enabled=False, failed_keys=4, window_seconds=30, open_seconds=90),
         stages=(2, "10 %", "100%"),
         confirm_after_seconds=60,
@@ -66,6 +80,7 @@ def test_a_field_that_is_left_out_has_the_default_that_the_contract_names() -> N
     assert default.backoff == Backoff(30, 2, 900)
     assert (default.max_attempts, default.max_wait_seconds, default.confirm_after_seconds) == (3, None, 300)
     assert (default.decoder, default.schema, default.rules, default.default) == ("auto", None, (), "transient")
+    assert default.log == "auto"
     assert (default.stages, default.pace) == ((1, "5 %", "25 %", "100 %"), 0.25)
     assert default.approval == Approval(24, 14, ("edit", "discard"), ())
 
@@ -140,6 +155,9 @@ def test_the_more_exact_name_wins() -> None:
         (policy(max_attempts=True), "default.max_attempts"),
         (policy(max_wait_seconds=-5), "default.max_wait_seconds"),
         (policy(decoder="avro"), "default.decoder"),
+        (policy(log=""), "default.log"),
+        (policy(log=False), "default.log"),
+        (policy(log="arn:aws:logs:us-east-1:123456789012:log-group:orders"), "default.log"),
         (policy(schema="object"), "default.schema"),
         (policy(rules={}), "default.rules"),
         (policy(rules=[{"id": "a", "when": {"attempt": 1}, "then": "poison"}]), "reason"),
@@ -147,6 +165,8 @@ def test_the_more_exact_name_wins() -> None:
         (policy(rules=[{"id": "a", "when": {}, "then": "poison", "reason": "r"}]), "rules[0].when"),
         (policy(rules=[{"id": "a", "when": {"attempt": 1}, "then": "fatal", "reason": "r"}]), "rules[0].then"),
         (policy(default="retry"), "default.default"),
+        (policy(probe={"max_calls": 0}), "default.probe.max_calls"),
+        (policy(probe={"max_seconds": 301}), "default.probe.max_seconds"),
         (policy(breaker={"failed_keys": 1}), "default.breaker.failed_keys"),
         (policy(stages=[]), "default.stages"),
         (policy(stages=[0]), "default.stages[0]"),
@@ -171,6 +191,7 @@ def test_a_policy_that_breaks_its_schema_is_refused_with_the_field_named(text: s
     [
         ({"decoder": "none", "schema": {"type": "object"}}, "decoder"),
         ({"backoff": {"base_seconds": 100, "max_seconds": 10}}, "backoff.base_seconds"),
+        ({"probe": {"enabled": True}, "ordering": "per_key"}, "probe.enabled"),
         ({"backoff": {"max_seconds": 10}}, "backoff.base_seconds"),
         ({"rules": [{"id": "a", "when": {"attempt": 1}, "then": "held", "reason": "r"}] * 2}, "id 'a'"),
     ],
@@ -296,9 +317,16 @@ def test_a_deeply_nested_policy_does_not_topple_the_one_in_force() -> None:
 
 def test_a_consumers_nested_fields_come_over_the_defaults_one_by_one() -> None:
     document = {
-        "default": {"backoff": {"base_seconds": 5, "max_seconds": 50}, "approval": {"expire_days": 2}},
-        "consumers": {"orders": {"backoff": {"factor": 3}, "approval": {"reminder_hours": 1}}},
+        "default": {
+            "backoff": {"base_seconds": 5, "max_seconds": 50},
+            "approval": {"expire_days": 2},
+            "probe": {"max_calls": 9},
+        },
+        "consumers": {
+            "orders": {"backoff": {"factor": 3}, "probe": {"enabled": True}, "approval": {"reminder_hours": 1}}
+        },
     }
     policy = parse_policy(json.dumps(document), "1").consumers["orders"]
     assert (policy.backoff.base_seconds, policy.backoff.factor, policy.backoff.max_seconds) == (5, 3, 50)
+    assert policy.probe == ProbeLimits(enabled=True, max_calls=9, max_seconds=60)
     assert (policy.approval.expire_days, policy.approval.reminder_hours) == (2, 1)

@@ -38,12 +38,23 @@ def test_only_transient_records_go_back() -> None:
     assert [copy.data for copy in copies(scene, produced)] == [b"{}", b"[]"]
 
 
-def test_an_ambiguous_range_is_never_redriven() -> None:
+def test_of_an_ambiguous_range_only_what_was_surely_in_the_batch_is_redriven() -> None:
     scene = Scene()
-    produced = scene.produce(b"1", b"2", b"3")
-    failed = incident(notice(produced[0].sequence_number, produced[-1].sequence_number, 2))
+    produced = [scene.produce(data, key=f"k{data!r}")[0] for data in (b"1", b"2", b"3", b"4", b"5")]
+    failed = incident(notice(produced[0].sequence_number, produced[-1].sequence_number, 3))
     scene.capture(failed)
     scene.classify(failed)
+    assert redrive(scene, failed).summary.sent == 2
+    assert [copy.data for copy in copies(scene, produced)] == [b"1", b"5"]
+
+
+def test_a_record_that_was_processed_already_is_not_redriven() -> None:
+    scene = Scene(probe={"enabled": True})
+    produced = scene.produce(b"1", b"2")
+    failed = incident(*(notice_of([record]) for record in produced))
+    scene.capture(failed)
+    result = scene.classify(failed)
+    assert (result.redrive, result.processed, result.verdicts["transient"]) == (False, 2, 2)
     assert redrive(scene, failed).summary.sent == 0
     assert copies(scene, produced) == []
 

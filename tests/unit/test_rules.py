@@ -7,13 +7,24 @@ from typing import Any
 import pytest
 
 from stream_redrive.core.errors import PolicyInvalid
+from stream_redrive.core.fingerprint import error_fingerprint
+from stream_redrive.core.known_errors import KnownError
 from stream_redrive.core.policy import Rule, Verdict, parse_policy
 from stream_redrive.core.rules import Evidence, RuleSet, default_rules
 
 
 def evidence(document: object = None, **fields: Any) -> Evidence:
     known: dict[str, Any] = {"condition": "RetryAttemptsExhausted", "batch_size": 3, "attempt": 1}
-    return Evidence(format=lambda: "json", document=lambda: document, **{**known, **fields})
+    told = [fields.pop(name, None) for name in ("error_type", "message")]
+    error = KnownError(told[0] or "", told[1] or "", "report") if told != [None, None] else None
+    age = fields.pop("age_seconds", None)
+    return Evidence(
+        format=lambda: "json",
+        document=lambda: document,
+        find_error=lambda: error,
+        find_age=lambda: age,
+        **{**known, **fields},
+    )
 
 
 def matches(when: dict[str, Any], known: Evidence) -> bool:
@@ -31,6 +42,11 @@ def matches(when: dict[str, Any], known: Evidence) -> bool:
         ({"attempt": {"at_least": 1}}, {}),
         ({"attempt": {"at_most": 1}, "batch_size": {"at_least": 2, "at_most": 3}}, {}),
         ({"format": ["json", "text"]}, {}),
+        ({"invoke_count": {"at_least": 4}}, {"invoke_count": 4}),
+        ({"age_seconds": {"at_most": 60}}, {"age_seconds": 59.5}),
+        ({"function_error": "Unhandled"}, {"function_error": "Unhandled"}),
+        ({"same_error": False}, {"error_type": "KeyError"}),
+        ({"same_error": True}, {"error_type": "A", "last_error": error_fingerprint("A", "")}),
         ({"field": "status == 'closed'"}, {"document": {"status": "closed"}}),
         ({"field": "lines[?quantity < `0`]"}, {"document": {"lines": [{"quantity": 1}, {"quantity": -1}]}}),
     ],
@@ -47,6 +63,10 @@ def test_a_rule_matches(when: dict[str, Any], known: dict[str, Any]) -> None:
         ({"error_type": "KeyError", "attempt": 2}, {"error_type": "KeyError"}),
         ({"attempt": {"at_least": 2}}, {}),
         ({"attempt": {"at_most": 0}}, {}),
+        ({"invoke_count": {"at_most": 4}}, {}),
+        ({"age_seconds": {"at_most": 60}}, {}),
+        ({"function_error": "*"}, {}),
+        ({"same_error": True}, {"error_type": "A", "last_error": error_fingerprint("B", "")}),
         ({"format": ["binary"]}, {}),
         ({"field": "status"}, {"document": {"status": ""}}),
         ({"field": "status"}, {"document": None}),
@@ -122,6 +142,8 @@ USUAL = [
     ("JSONDecodeError", "Expecting value: line 1 column 1 (char 0)", "undecodable"),
     ("UnicodeDecodeError", "'utf-8' codec can't decode byte 0xff", "undecodable"),
     ("KeyError", "'air_time'", "logic-error"),
+    ("Runtime.OutOfMemory", "Memory Size: 128 MB Max Memory Used: 128 MB", "consumer-killed"),
+    ("Sandbox.Timedout", "Task timed out after 3.00 seconds", "timed-out"),
     ("TypeError", "unsupported operand type(s) for /: 'NoneType' and 'int'", "logic-error"),
     ("ValidationError", "1 validation error for Order", "invalid"),
     ("SchemaValidationError", "Failed schema validation", "invalid"),
@@ -133,13 +155,28 @@ USUAL = [
 
 @pytest.mark.parametrize(("error_type", "message", "expected"), USUAL)
 def test_the_usual_errors_of_the_field_are_known(error_type: str, message: str, expected: str) -> None:
-    found = RuleSet(default_rules()).first(evidence(error_type=error_type, message=message))
+    known = evidence(error_type=error_type, message=message)
+    found = RuleSet(default_rules()).first(known)
     assert found is not None
     assert found.id == expected
 
 
 def test_every_default_rule_is_met_by_a_usual_error() -> None:
-    assert {expected for *_, expected in USUAL} == {rule.id for rule in default_rules()}
+    assert {expected for *_, expected in USUAL} | {"kills-the-consumer"} == {rule.id for rule in default_rules()}
+
+
+def test_what_kills_the_consumer_is_poison_only_alone_and_again() -> None:
+    told = {"error_type": "Runtime.ExitError", "message": "signal: killed"}
+    again = error_fingerprint(*told.values())
+    for known, expected in [
+        ({"batch_size": 1, "attempt": 1, "last_error": again}, "kills-the-consumer"),
+        ({"batch_size": 1, "attempt": 0}, "consumer-killed"),
+        ({"batch_size": 2, "attempt": 1, "last_error": again}, "consumer-killed"),
+        ({"batch_size": 1, "attempt": 1, "last_error": "another"}, "consumer-killed"),
+    ]:
+        found = RuleSet(default_rules()).first(evidence(**told, **known))
+        assert found is not None
+        assert found.id == expected
 
 
 def test_whatever_a_person_must_mend_alarms_and_blames_no_record() -> None:

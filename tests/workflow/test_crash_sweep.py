@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
 
+from stream_redrive import bootstrap
 from stream_redrive.core import chunks, packing, redrive
+from stream_redrive.core.notices import format_time
 from tests.support import build
-from tests.support.cloud import ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
+from tests.support.cloud import ACCOUNT, ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
 
 POISON = {1: b"\x00 not JSON", 6: b"\xff nor this"}
 RECORDS = 8  # two chunks and two PutRecords calls, with the limits below
@@ -160,6 +163,50 @@ def test_each_step_survives_a_cut_at_each_of_its_calls(step: str, how: str) -> N
             except AssertionError as exc:
                 raise AssertionError(f"cut {how} call {index} of {step}, {operation}: {exc}") from exc
             assert scissors.cuts or len(scissors.calls) <= index, f"call {index} of {step} was not cut"
+
+
+@pytest.mark.parametrize("how", CUTS)
+def test_the_classification_survives_a_cut_while_it_asks_for_evidence(how: str) -> None:
+    scissors = Scissors("ClassifyRecords", how)
+    with cloud_with(scissors) as cloud:
+        let_the_consumer_log(cloud)
+        for index in range(20):
+            bootstrap.sources.cache_clear()  # another sandbox: it asks for everything again
+            scissors.cut_next(index)
+            check_an_incident_with_strangers(cloud, f"request-{index}")
+            if not scissors.cuts:
+                break
+        assert {"GetFunctionConfiguration", "FilterLogEvents", "ListEventSourceMappings"} <= set(scissors.calls)
+
+
+def let_the_consumer_log(cloud: Cloud) -> None:
+    cloud.client("iam").create_role(RoleName="orders", AssumeRolePolicyDocument="{}")
+    cloud.client("lambda").create_function(
+        FunctionName="orders",
+        Runtime="python3.13",
+        Handler="index.handler",
+        Role=f"arn:aws:iam::{ACCOUNT}:role/orders",
+        Code={"ZipFile": b"no code runs here"},
+    )
+    cloud.client("logs").create_log_group(logGroupName="/aws/lambda/orders")
+
+
+def check_an_incident_with_strangers(cloud: Cloud, request_id: str) -> None:
+    """Run an incident of a batch whose range holds a stranger, and which left a line in the consumer's log."""
+    logs, at = cloud.client("logs"), datetime.now(UTC)
+    logs.create_log_stream(logGroupName="/aws/lambda/orders", logStreamName=request_id)
+    lines = [f"START RequestId: {request_id} Version: 1", "[ERROR] TooManyRequestsException: wait"]
+    events = [{"timestamp": int(at.timestamp() * 1000), "message": line} for line in lines]
+    logs.put_log_events(logGroupName="/aws/lambda/orders", logStreamName=request_id, logEvents=events)
+    batch = cloud.produce([("one key", b'{"n": %d}' % number) for number in range(3)])
+    shard = build.ShardRef(build.Source.KINESIS, build.CONSUMER, build.STREAM_ARN, batch[0].shard_id)
+    notice = build.notice_of([batch[0], batch[2]], request_id=request_id, failed_at=format_time(at))
+    execution = cloud.run(build.incident(notice, shard=shard))
+    assert execution["status"] == "SUCCEEDED", execution
+    output = json.loads(execution["output"])
+    assert (output["verdicts"]["transient"], output["capture"]["strangers"]) == (2, 1)
+    assert output["redrive"]["sent"] == 2
+    assert (output["verdicts"]["held"], output["quarantine"]["records"]) == (0, 0)
 
 
 def check_one_incident(cloud: Cloud, before: Places) -> None:

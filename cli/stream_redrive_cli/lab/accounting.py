@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from stream_redrive_cli.lab.inputs import Fate, Input
 
+_NOT_FOR_THE_SINK = (Fate.DROPPED, Fate.FILTERED)
+
 
 class Place(NamedTuple):
     """Where a record lies in the stream. Numbers are compared as integers: some clouds pad them with zeros."""
@@ -94,9 +96,9 @@ class Account:
 def account(produced: Mapping[Place, Input], seen: Observation) -> Account:
     """Give every produced record its end.
 
-    consumed: in the sink with the right content, or dropped by the consumer on purpose. healed: consumed into
-    the sink after a capture. quarantined: there with its own bytes. expired: within a range that was reported
-    missing. lost: none of these. Duplicates are records that ended more than once: twice in quarantine, in
+    consumed: in the sink with the right content, or dropped by the consumer or its filter on purpose.
+    healed: consumed into the sink after a capture. quarantined: there with its own bytes. expired: within a range that
+    was reported missing. lost: none of these. Duplicates are records that ended more than once: twice in quarantine, in
     quarantine and sink, or put into the stream twice for the same attempt (or with no lineage that explains it).
     """
     broken = sorted({line.origin for line in (*seen.captured, *seen.quarantined) if line.origin in seen.lineage})
@@ -118,7 +120,7 @@ def account(produced: Mapping[Place, Input], seen: Observation) -> Account:
         in_sink = record.item is not None and seen.sink.get(record.item["id"]) == record.item
         in_quarantine = place in quarantine
         has_expired = place in expired and not in_sink and not in_quarantine
-        dropped = record.fate is Fate.DROPPED and not in_quarantine and not has_expired
+        dropped = record.fate in _NOT_FOR_THE_SINK and not in_quarantine and not has_expired
         lost = not (in_sink or in_quarantine or has_expired or dropped)
         for tally in (kinds[record.kind], total):
             tally.produced += 1
@@ -131,6 +133,8 @@ def account(produced: Mapping[Place, Input], seen: Observation) -> Account:
             tally.expired += has_expired
             tally.lost += lost
         problems += _contradictions(place, record, in_sink, in_quarantine, seen)
+        if record.fate is Fate.FILTERED and place in redriven:
+            problems.append(f"{record.kind} {_named(place)} was redriven, though the consumer never had it")
     problems += _strangers(produced, seen)
     return Account(
         total=total,

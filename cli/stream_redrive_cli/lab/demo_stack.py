@@ -80,4 +80,7 @@ def protection(scenario: Scenario) -> Protection:
         retry_attempts=scenario.retry_attempts,
         starting_position="TRIM_HORIZON",
         accept_reports=scenario.reports,
+        filters=scenario.filters,
+        parallelization_factor=scenario.parallelization_factor,
+        allow_probe=scenario.probe,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from importlib.resources import files
@@ -24,6 +24,7 @@ class Fate(StrEnum):
     SINK = "sink"
     QUARANTINE = "quarantine"
     DROPPED = "dropped"  # by the consumer, on purpose
+    FILTERED = "filtered"  # kept from the consumer by its mapping's filter
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,38 @@ def poisoned_messages(records: int, seed: int) -> list[Input]:
 def _message(identifier: str, quantity: int) -> Input:
     item = {"id": identifier, "quantity": quantity}
     return Input("good message", identifier, _json(item), Fate.SINK, item)
+
+
+_NOTE_SHARE = 0.4
+_PILL_SHARE = 0.05
+
+
+def filtered_messages(records: int, seed: int) -> list[Input]:
+    """Messages of two types, in no order: tasks, some of them poison pills, and notes that no consumer is to see."""
+    random = _seeded("filtered", seed)
+    return [_note(index) if random.random() < _NOTE_SHARE else _task(index, random) for index in range(records)]
+
+
+def _note(index: int) -> Input:
+    identifier = f"note-{index:06}"
+    return Input("note", identifier, _json({"type": "note", "id": identifier}), Fate.FILTERED)
+
+
+def _task(index: int, random: Random) -> Input:
+    identifier = f"task-{index:06}"
+    item = {"id": identifier, "quantity": random.randint(1, 500)}
+    if random.random() < _PILL_SHARE:
+        return Input("poison pill", identifier, _json({**item, "type": "task", "quantity": "a lot"}), Fate.QUARANTINE)
+    return Input("task", identifier, _json({**item, "type": "task"}), Fate.SINK, item)
+
+
+BRANCHES = ("shop", "web")
+
+
+def orders_of_two_branches(records: int, seed: int) -> list[Input]:
+    """Orders, good and bad, with the branch that took each for a partition key."""
+    random = _seeded("branches", seed)
+    return [replace(order, partition_key=random.choice(BRANCHES)) for order in orders(records, seed)]
 
 
 BAD_ORDERS = ("not JSON", "missing field", "wrong type", "binary")

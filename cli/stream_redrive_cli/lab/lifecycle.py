@@ -15,7 +15,7 @@ from stream_redrive_cli.lab import parity
 from stream_redrive_cli.lab.aws import LabClients
 from stream_redrive_cli.lab.counters import read_counters
 from stream_redrive_cli.lab.deployment import DEMO_STACK, SERVICE_STACK, Deployment
-from stream_redrive_cli.lab.directory import LabDirectory, LabState
+from stream_redrive_cli.lab.directory import ACCOUNT, REGION, LabDirectory, LabState
 from stream_redrive_cli.lab.emulator import client as emulator
 from stream_redrive_cli.lab.scenarios import SCENARIOS
 
@@ -54,6 +54,10 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         clients = LabClients(state)
         parity.restore(clients, [DEMO_STACK, SERVICE_STACK])
         parity.shorten_intake(clients, outputs["IntakeQueueUrl"])
+        for scenario in SCENARIOS.values():
+            if not scenario.bisects:
+                stream_arn = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{scenario.stream_name}"
+                parity.switch_off_bisection(clients, stream_arn)
         switch_reports_on(clients, outputs["LedgerTableName"])
         tell("starting the event source mappings")
         start_mappings(lab, state)

@@ -1,4 +1,4 @@
-"""Sets through the API what the local CloudFormation drops from the deployed templates, and slows no one down."""
+"""Sets through the API what the local CloudFormation drops from the deployed templates, or what a scenario needs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def shorten_intake(clients: LabClients, queue_url: str) -> None:
     clients.sqs.set_queue_attributes(
         QueueUrl=queue_url, Attributes={"VisibilityTimeout": str(INTAKE_VISIBILITY_SECONDS)}
     )
+
+
+def switch_off_bisection(clients: LabClients, stream_arn: str) -> None:
+    """Let a batch of the stream's mapping fail whole, as mappings do that the service's stack didn't make."""
+    listed = clients.lambda_.list_event_source_mappings(EventSourceArn=stream_arn)["EventSourceMappings"]
+    for mapping in listed:
+        clients.lambda_.update_event_source_mapping(
+            UUID=mapping["UUID"], BisectBatchOnFunctionError=False, Enabled=False
+        )
 
 
 def _resources(clients: LabClients, stack: str) -> Iterator[tuple[str, str, Properties]]:

@@ -67,7 +67,7 @@ def print_table(console: Console, outcome: Outcome) -> None:
     table.add_row("all", *_cells(outcome.account.total), style="bold")
     console.print(table)
     if dropped := outcome.account.total.dropped:
-        console.print(f"{dropped} of the consumed records were dropped by the consumer on purpose.")
+        console.print(f"{dropped} of the consumed records were dropped by the consumer or its filter on purpose.")
     console.print(
         f"{report.duplicates} duplicates · {report.poison_messages} messages on the poison queue · "
         f"{report.executions} executions · {report.state_transitions} state transitions · "

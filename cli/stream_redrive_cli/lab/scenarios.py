@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,6 +40,9 @@ class Scenario:
     """One scenario. `policy` is the consumer's redrive policy; `healed_share` is which part of the records must at
     least have been healed for the scenario to have made its point (None: nothing may fail at all). `intake_window`:
     seconds for which StartRedrive's mapping gathers notices. `reports`: the consumer reports why records failed.
+    `filters`: patterns of the consumer's mapping, as plain objects. `bisects`: whether that mapping halves a batch
+    that failed; a batch that fails whole is what leaves strangers in its range.
+    `probe`: the service may invoke the consumer to find out which of its records fail.
     """
 
     name: str
@@ -55,6 +58,10 @@ class Scenario:
     intake_window: int = INTAKE_WINDOW_SECONDS
     policy: dict[str, Any] = field(default_factory=dict)
     reports: bool = False
+    filters: tuple[Mapping[str, Any], ...] = ()
+    parallelization_factor: int = 1
+    bisects: bool = True
+    probe: bool = False
 
     @property
     def function_name(self) -> str:
@@ -86,6 +93,12 @@ def sink_down_for_long(scenario: Scenario, stage: Stage, records: Sequence[Input
     with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
         stage.produce(records)
         stage.wait_for_given_up(len(records) * 2 // 3, at_most=150)
+
+
+def sink_down_for_all(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
+    with stage.fault("the sink is down", sink_fault(scenario, "InternalServerError", status=500)):
+        stage.produce(records)
+        stage.wait_for_given_up(len(records), at_most=60)
 
 
 def sink_throttles(scenario: Scenario, stage: Stage, records: Sequence[Input]) -> None:
@@ -120,6 +133,8 @@ ORDER_SCHEMA = {
         "unit_price": {"type": "number", "exclusiveMinimum": 0},
     },
 }
+
+MESSAGE_SCHEMA = {"type": "object", "required": ["quantity"], "properties": {"quantity": {"type": "integer"}}}
 
 SCENARIOS = {
     scenario.name: scenario
@@ -180,6 +195,47 @@ SCENARIOS = {
             play=just_produce,
             shards=2,
             reports=True,
+        ),
+        Scenario(
+            name="filtered",
+            summary="whole batches fail, and between their records lie others that a filter keeps from the consumer",
+            consumer="store_messages",
+            records=200,
+            generate=inputs.filtered_messages,
+            play=sink_down_half_way,
+            batch_size=10,
+            retry_attempts=0,
+            healed_share=0.05,
+            policy={"max_attempts": 6, "decoder": "json", "schema": MESSAGE_SCHEMA},
+            filters=({"data": {"type": ["task"]}},),
+            bisects=False,
+        ),
+        Scenario(
+            name="lanes",
+            summary="whole batches fail in one of two lanes or in both; the sink is down half-way",
+            consumer="check_orders",
+            records=200,
+            generate=inputs.orders_of_two_branches,
+            play=sink_down_half_way,
+            batch_size=10,
+            retry_attempts=0,
+            healed_share=0.05,
+            policy={"max_attempts": 6, "decoder": "json", "schema": ORDER_SCHEMA},
+            parallelization_factor=2,
+            bisects=False,
+        ),
+        Scenario(
+            name="poison-pill-probed",
+            summary="the sink is down until every message has failed; the probe then tells the pill from the others",
+            consumer="store_messages",
+            records=8,
+            generate=inputs.poisoned_messages,
+            play=sink_down_for_all,
+            healed_share=0.8,
+            # All that failed shall be one incident, which begins when the sink is up again.
+            intake_window=10,
+            policy={"probe": {"enabled": True}},
+            probe=True,
         ),
         Scenario(
             name="throttled-sink",

@@ -40,5 +40,5 @@ def _states_inside(parallel_input: str) -> int:
     classification = json.loads(parallel_input).get("classification", {})
     states = _CHOICES
     states += 0 if classification.get("quarantine") else _NOTHING_TO_DO
-    states += _AFTER_REDRIVE if classification.get("verdicts", {}).get("transient") else _NOTHING_TO_DO
+    states += _AFTER_REDRIVE if classification.get("redrive") else _NOTHING_TO_DO
     return states

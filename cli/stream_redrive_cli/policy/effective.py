@@ -85,7 +85,7 @@ def effective_policy(book: PolicyBook, document: Mapping[str, Any], consumer: st
         found.append(FieldValue(field, value, source))
 
     for name, value in asdict(policy).items():
-        if name in {"backoff", "breaker", "approval"}:
+        if name in {"backoff", "probe", "breaker", "approval"}:
             for inner, part in value.items():
                 add(f"{name}.{inner}", part, own.get(name, {}), base.get(name, {}), inner)
         else:

@@ -14,11 +14,10 @@ from stream_redrive.core.manifest import Examined, Outcome
 from stream_redrive.core.notices import ShardRef, Source
 from stream_redrive.core.payloads import GZIP_MAGIC
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
-from stream_redrive.core.reports import FailureReport
 from stream_redrive.core.sequence import is_sequence_number
 from stream_redrive.core.verdicts import RecordVerdict
 from stream_redrive_cli.errors import UsageError
-from stream_redrive_cli.policy.subjects import Case, Subject, remembered_report
+from stream_redrive_cli.policy.subjects import Case, Remembered, Subject
 
 # A file says nothing of a record's neighbours: with so many that went through, none of its records is in an outage.
 _UNKNOWN_NEIGHBOURS = 10**9
@@ -50,10 +49,10 @@ def file_subject(name: str, body: bytes, consumer: str | None, *, plain: bool) -
         read = [(_plain_record(line, number), None) for number, line in enumerate(lines, 1)]
     else:
         read = [_record(line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    remembered: dict[int, FailureReport] = {}
+    remembered = Remembered()
     for record, verdict in read:
         if verdict is not None:
-            remembered |= remembered_report(record, verdict)
+            remembered.see(record, [_notice(record, verdict)], verdict)
     first = read[0][0] if read else None
     return Subject(
         name,
@@ -64,10 +63,10 @@ def file_subject(name: str, body: bytes, consumer: str | None, *, plain: bool) -
             first.stream_arn if first else "",
             first.stream.shard_id if first else "",
         ),
-        Neighbourhood(len(read), _UNKNOWN_NEIGHBOURS, remembered),
+        Neighbourhood(len(read), _UNKNOWN_NEIGHBOURS, remembered.reports, remembered.logged),
         False,
         lambda: (Case(record, [_notice(record, then)], then) for record, then in read),
-        normalised=len(remembered),
+        normalised=len(remembered.numbers),
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stream_redrive.adapters.time_limit import CpuTimeLimit
 from stream_redrive.core.classifier import Classifier
+from stream_redrive.core.patience import Patience
 from stream_redrive.core.policy import PolicyBook, Verdict
 from stream_redrive.core.verdicts import RecordVerdict
 from stream_redrive_cli.policy.effective import entry_of, policy_of
@@ -113,12 +115,17 @@ def try_policy(book: PolicyBook, subject: Subject) -> Trial:
         book.version,
         subject.shard,
         subject.neighbourhood,
+        Patience(CpuTimeLimit()),
         lanes_or_filters=subject.lanes_or_filters,
+        members=subject.members,
     )
     matrix: Counter[tuple[str, str]] = Counter()
     changes: list[Changed] = []
     for case in subject.cases():
-        now = Opinion.of(classifier.classify(case.record, case.notices))
+        verdict = classifier.classify(case.record, case.notices)
+        if verdict is None:
+            continue
+        now = Opinion.of(verdict)
         then = Opinion.of(case.then) if case.then else None
         matrix[then.verdict if then else NONE, now.verdict] += 1
         if then != now:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stream_redrive.adapters.clock import LambdaClock
 from stream_redrive.adapters.dynamodb import DynamoLedger
@@ -11,19 +11,18 @@ from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.core import chunks
 from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.classifier import Neighbourhood
-from stream_redrive.core.classify import NoticeFinder, neighbourhood_of
+from stream_redrive.core.classify import reports_of
 from stream_redrive.core.errors import VaultObjectMissing
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.manifest import CaptureManifest, Outcome
+from stream_redrive.core.manifest import CaptureManifest, Examined, NoticeFinder, Outcome
 from stream_redrive.core.notices import ShardRef, Source
 from stream_redrive.core.ports import Ledger, Vault
 from stream_redrive.core.records import Record
-from stream_redrive.core.reports import FailureReport
 from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 from stream_redrive_cli.deployed import Deployed
 from stream_redrive_cli.errors import CommandError, ServiceRefusedError, UsageError
 from stream_redrive_cli.policy.file_subjects import file_subject
-from stream_redrive_cli.policy.subjects import Case, Subject, remembered_report
+from stream_redrive_cli.policy.subjects import Case, Remembered, Subject
 
 _CHUNK = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)")
 _CAPTURED = re.compile(r"captured/[^/]+/\d{4}/\d{2}/\d{2}/(?P<incident>[0-9a-f]{32})/(?P<index>\d{5})\.ndjson\.gz")
@@ -104,30 +103,50 @@ def incident_subject(
         first.stream.shard_id,
     )
     settled = [_settled(vault, found[1], index) for index in range(len(manifest.chunks))]
-    remembered: dict[int, FailureReport] = {}
+    remembered = Remembered()
+    members = _RememberedMembers()
+    finder = NoticeFinder(manifest.notices)
     for chunk, verdicts in zip(manifest.chunks, settled, strict=True):
-        # Without a reported error among the verdicts there is nothing to remember, and no need to read the records.
-        if verdicts and any("error_type" in verdict.evidence for verdict in verdicts):
-            for record, verdict in _paired(vault, chunk.key, verdicts):
-                remembered |= remembered_report(record, verdict)
-    reports = neighbourhood_of(shard, manifest, ledger).reports if ledger else {}
+        for record, verdict in _paired(vault, chunk.key, verdicts) if verdicts else ():
+            notices = finder.covering(record.stream.sequence_number)
+            if verdict is not None:
+                remembered.see(record, notices, verdict)
+                if verdict.rule != "ambiguous-range":
+                    members.known.add(int(record.stream.sequence_number))
+    reports = reports_of(shard, manifest, ledger) if ledger else {}
 
     def cases() -> Iterator[Case]:
         finder = NoticeFinder(manifest.notices)
         for index, chunk in enumerate(manifest.chunks):
             if only in {None, index}:
                 for record, then in _paired(vault, chunk.key, settled[index]):
+                    if settled[index] and (then is None or then.settled):
+                        continue  # a stranger has no verdict, and what a probe had processed needs none any more
                     yield Case(record, finder.covering(record.stream.sequence_number), then)
 
     return Subject(
         name,
         shard.consumer,
         shard,
-        Neighbourhood(manifest.records, manifest.bystanders, {**remembered, **reports}),
+        Neighbourhood(manifest.records, manifest.bystanders, {**remembered.reports, **reports}, remembered.logged),
         any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices),
         cases,
-        normalised=len(remembered.keys() - reports.keys()),
+        members if any(settled) else None,
+        normalised=len(remembered.numbers - reports.keys()),
     )
+
+
+class _RememberedMembers:
+    """The records that were judged as members of their batch then; of the others nothing was known."""
+
+    def __init__(self) -> None:
+        self.known: set[int] = set()
+
+    def belongs(self, sequence_number: str, notice: Examined) -> bool | None:
+        return True if int(sequence_number) in self.known else None
+
+    def failed(self, sequence_number: str, notices: Sequence[Examined]) -> bool | None:
+        return True if int(sequence_number) in self.known else None
 
 
 def _incident(incident_id: str) -> Incident:
@@ -142,7 +161,7 @@ def _consumer(name: str, stream_arn: str) -> str:
     return f"arn:{partition}:lambda:{region}:{account}:function:{name}"
 
 
-def _settled(vault: Vault, incident_id: str, index: int) -> tuple[RecordVerdict, ...] | None:
+def _settled(vault: Vault, incident_id: str, index: int) -> tuple[RecordVerdict | None, ...] | None:
     try:
         return ChunkVerdicts.load(vault, VaultKeys(_incident(incident_id)).verdicts(index)).verdicts
     except VaultObjectMissing:
@@ -150,7 +169,7 @@ def _settled(vault: Vault, incident_id: str, index: int) -> tuple[RecordVerdict,
 
 
 def _paired(
-    vault: Vault, key: str, verdicts: tuple[RecordVerdict, ...] | None
+    vault: Vault, key: str, verdicts: tuple[RecordVerdict | None, ...] | None
 ) -> Iterator[tuple[Record, RecordVerdict | None]]:
     records = list(chunks.decode(vault.get(key)))
     if verdicts is not None and len(verdicts) != len(records):

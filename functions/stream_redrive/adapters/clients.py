@@ -9,6 +9,8 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
@@ -19,6 +21,16 @@ _REPEATING = Config(
 )
 # A PutRecords that timed out may have landed: a blind repetition would redrive its records twice.
 _ONCE = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
+
+# A consumer's invocation that timed out may still run, and a repetition would run it twice.
+_INVOKING = Config(
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    tcp_keepalive=True,
+)
+# What only adds to the evidence is not worth a long wait.
+_BRIEFLY = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @cache
@@ -37,6 +49,24 @@ def kinesis() -> "KinesisClient":
 def kinesis_once() -> "KinesisClient":
     """The client that writes into streams; it never repeats a call by itself."""
     return boto3.client("kinesis", config=_ONCE)
+
+
+@cache
+def lambda_() -> "LambdaClient":
+    """The client that looks at consumers' settings."""
+    return boto3.client("lambda", config=_BRIEFLY)
+
+
+@cache
+def lambda_once() -> "LambdaClient":
+    """The client that invokes consumers; it never repeats a call by itself."""
+    return boto3.client("lambda", config=_INVOKING)
+
+
+@cache
+def logs() -> "CloudWatchLogsClient":
+    """The client that reads the consumer's log."""
+    return boto3.client("logs", config=_BRIEFLY)
 
 
 @cache

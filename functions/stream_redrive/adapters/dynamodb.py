@@ -2,15 +2,17 @@
 
 Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
-    RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
+    RECORD#<stream>#<shard id>#<number>, LINEAGE     origin, attempt and last error of a redriven record
     RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
     REPORT#<function>#<stream>#<shard id>, <number>  what the consumer reported of a record
     OPEN#<stream>, <incident id>                     an incident whose redrive is under way
     INCIDENT#<id>, REDRIVE                           how far its redrive has come
     INCIDENT#<id>, DONE#<step>                       a part of a step that must not be done again
+    INCIDENT#<id>, PROBE#<n>                         an invocation of the consumer by the probe
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,8 +24,8 @@ from botocore.exceptions import ClientError
 from stream_redrive.adapters.faults import error_code, faults_of
 from stream_redrive.core.errors import ServiceBusy, WriteConflict
 from stream_redrive.core.notices import format_time, parse_time
-from stream_redrive.core.ports import Clock, QuarantinedRecord, RedriveCursor, RedrivenCopy
-from stream_redrive.core.records import Lineage, Origin
+from stream_redrive.core.ports import Clock, ProbeCall, ProbeFinding, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.records import Lineage, Origin, to_json
 from stream_redrive.core.reports import FailureReport
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ class DynamoLedger:
             by_key = {_record_pk(stream, place): place for place in batch}
             for item in self._get_all([_key(pk, "LINEAGE") for pk in by_key]):
                 origin = Origin(item["origin_shard"]["S"], item["origin_sequence"]["S"])
-                found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]))
+                last_error = item["last_error"]["S"] if "last_error" in item else None
+                found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]), last_error)
         return found
 
     def _get_all(self, keys: list[Item]) -> Iterator[Item]:
@@ -120,6 +123,7 @@ class DynamoLedger:
                 "origin_shard": {"S": copy.lineage.origin.shard_id},
                 "origin_sequence": {"S": copy.lineage.origin.sequence_number},
                 "attempt": {"N": str(copy.lineage.attempt)},
+                **({"last_error": {"S": copy.lineage.last_error}} if copy.lineage.last_error else {}),
                 "copy_of_shard": {"S": copy.copy_of.shard_id},
                 "copy_of_sequence": {"S": copy.copy_of.sequence_number},
                 "incident": {"S": incident_id},
@@ -250,6 +254,47 @@ class DynamoLedger:
         """A mark that steps_done finds."""
         self._write_all([{**_key(f"INCIDENT#{incident_id}", f"DONE#{step}"), "expires_at": self._expiry()}])
 
+    def probe_calls(self, incident_id: str) -> Sequence[ProbeCall]:
+        """Consistent Query."""
+        calls = self._query(
+            "pk = :pk AND begins_with(sk, :probe)",
+            {":pk": {"S": f"INCIDENT#{incident_id}"}, ":probe": {"S": "PROBE#"}},
+        )
+        return [_probe_call(item) for item in calls]
+
+    def announce_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        """Conditional PutItem."""
+        with faults_of("dynamodb:PutItem"):
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=self._probe_item(incident_id, number, call),
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+            except ClientError as exc:
+                if error_code(exc) != "ConditionalCheckFailedException":
+                    raise
+                # Our own write may have got through although its answer did not, and botocore have repeated it.
+                if self.probe_calls(incident_id)[number] != _probe_call(self._probe_item(incident_id, number, call)):
+                    raise WriteConflict(f"another run probes the consumer for incident {incident_id}") from exc
+
+    def record_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        """PutItem over the announcement."""
+        with faults_of("dynamodb:PutItem"):
+            self._client.put_item(TableName=self._table, Item=self._probe_item(incident_id, number, call))
+
+    def _probe_item(self, incident_id: str, number: int, call: ProbeCall) -> Item:
+        item = {
+            **_key(f"INCIDENT#{incident_id}", f"PROBE#{number:04}"),
+            "announced_at": {"S": format_time(call.announced_at)},
+            "records": {"S": " ".join(map(str, call.sequence_numbers))},
+            "expires_at": self._expiry(),
+        }
+        if call.findings is not None:
+            found = {n: (f.processed, f.error_type, f.message) for n, f in call.findings.items()}
+            item["findings"] = {"S": to_json(found)}
+        return item
+
     def _write_all(self, items: Iterable[Item]) -> None:
         for batch in _batches(items, MAX_BATCH_WRITE):
             requests: Any = [{"PutRequest": {"Item": item}} for item in batch]
@@ -294,6 +339,14 @@ def report_pk(function: str, stream: str, shard_id: str) -> str:
 def report_sk(sequence_number: str) -> str:
     """The sort key of a report: its order as text is that of the numbers."""
     return f"{int(sequence_number):0128}"
+
+
+def _probe_call(item: Item) -> ProbeCall:
+    call = ProbeCall(parse_time(item["announced_at"]["S"]), tuple(map(int, item["records"]["S"].split())))
+    if "findings" not in item:
+        return call
+    found = {int(number): ProbeFinding(*fields) for number, fields in json.loads(item["findings"]["S"]).items()}
+    return replace(call, findings=dict(sorted(found.items())))
 
 
 def _as_stored(cursor: RedriveCursor) -> RedriveCursor:

@@ -46,7 +46,7 @@ _DENIED = frozenset(
         "UnauthorizedOperation",
     }
 )
-_SERVER_ERROR = 500
+SERVER_ERROR = 500
 
 
 def error_code(exc: ClientError) -> str:
@@ -64,7 +64,7 @@ def faults_of(call: str) -> Iterator[None]:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _DENIED:
             raise AccessDenied(f"{call}: {exc}") from exc
-        if code in _BUSY or status >= _SERVER_ERROR:
+        if code in _BUSY or status >= SERVER_ERROR:
             raise ServiceBusy(f"{call}: {exc}") from exc
         raise
     except (exceptions.ConnectionError, HTTPClientError, IncompleteReadError) as exc:

@@ -87,7 +87,7 @@ def encode(lines: Iterable[dict[str, Any]]) -> bytes:
 
 def decode(body: bytes) -> Iterator[Record]:
     """The records of a chunk, in the order of the shard."""
-    for line in gzip.decompress(body).splitlines():
+    for line in gzip.decompress(body).decode("ascii").splitlines():
         yield Record.from_line(json.loads(line))
 
 

@@ -8,29 +8,44 @@ from typing import Any
 
 from stream_redrive.core import chunks
 from stream_redrive.core.chunks import VaultKeys, function_name
-from stream_redrive.core.classifier import Classifier, Neighbourhood
+from stream_redrive.core.classifier import Classifier, LogWanted, Neighbourhood
 from stream_redrive.core.errors import WriteConflict
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.manifest import CaptureManifest, Examined, Outcome
+from stream_redrive.core.inquiry import Inquiry
+from stream_redrive.core.manifest import CaptureManifest, Examined, NoticeFinder
 from stream_redrive.core.notices import ShardRef
+from stream_redrive.core.patience import Patience
 from stream_redrive.core.policy import Policy, PolicyBook, Verdict
-from stream_redrive.core.ports import Ledger, Vault
+from stream_redrive.core.ports import Clock, Ledger, Vault
+from stream_redrive.core.probing import Probe
+from stream_redrive.core.records import Record
+from stream_redrive.core.reports import FailureReport
+from stream_redrive.core.sources import Sources
 from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
+
+# Verdicts that an invocation with the record alone can better.
+_UNDECIDED = {"default", "batch-error", "batch-error-again", "attempt-cap-in-batch"}
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
     """What goes to the next state.
 
-    verdicts: counts by class. quarantine: whether that branch has work. alarming: records whose verdict says that a
-    person must mend something.
+    verdicts: counts by class. processed: how many of the transient ones a probe has had processed. strangers: captured
+    records that were never in a failed batch and have no verdict. quarantine, redrive: whether that branch has work.
+    alarming: records whose verdict says that a person must mend something. log_unreadable: whether the consumer's log
+    was wanted and could not be read.
     """
 
     verdicts: Mapping[str, int]
+    processed: int
+    strangers: int
     quarantine: bool
+    redrive: bool
     backoff_seconds: int
     target: str
     alarming: int
+    log_unreadable: bool
 
     def to_dict(self) -> dict[str, Any]:
         """As a state's result."""
@@ -40,10 +55,14 @@ class Classification:
 class ClassifyRecords:
     """Classifies the records of one incident, chunk by chunk."""
 
-    def __init__(self, vault: Vault, policies: Callable[[], PolicyBook], ledger: Ledger) -> None:
+    def __init__(
+        self, vault: Vault, policies: Callable[[], PolicyBook], ledger: Ledger, sources: Sources, clock: Clock
+    ) -> None:
         self._vault = vault
         self._policies = policies
         self._ledger = ledger
+        self._sources = sources
+        self._clock = clock
 
     def __call__(self, incident: Incident) -> Classification:
         """Classify. A chunk that has verdicts keeps them: a policy that changed meanwhile must not send a record
@@ -55,33 +74,52 @@ class ClassifyRecords:
         book = self._policies()
         policy = book.policy_for(incident.shard.consumer)
         manifest = CaptureManifest.load(self._vault, incident.id)
-        ambiguous = any(notice.outcome is Outcome.AMBIGUOUS for notice in manifest.notices)
-        neighbourhood = neighbourhood_of(incident.shard, manifest, self._ledger)
-        classifier = Classifier(policy, book.version, incident.shard, neighbourhood, lanes_or_filters=ambiguous)
+        reports = reports_of(incident.shard, manifest, self._ledger)
+        patience = Patience(self._sources.limit)
+        neighbourhood = Neighbourhood(manifest.records, manifest.bystanders, reports, logged=None)
+        inquiry = Inquiry(incident, manifest, policy, self._vault, self._sources, neighbourhood, patience)
+        classifier = Classifier(
+            policy,
+            book.version,
+            incident.shard,
+            neighbourhood,
+            patience,
+            members=inquiry.membership,
+        )
+        inquiry.find_members()
+        probe = Probe(self._sources.function, self._ledger, self._clock, policy.probe, incident)
+        judge = _Judge(classifier, inquiry, probe if policy.probe.enabled else None)
         finder = NoticeFinder(manifest.notices)
         keys = VaultKeys(incident)
         counts: Counter[Verdict] = Counter()
-        attempt = alarming = 0
+        attempt = alarming = processed = strangers = redriven = 0
         for index, chunk in enumerate(manifest.chunks):
             records = list(chunks.decode(self._vault.get(chunk.key)))
-            verdicts = self._settle(
-                keys.verdicts(index),
-                tuple(classifier.classify(r, finder.covering(r.stream.sequence_number)) for r in records),
-            )
-            counts.update(v.verdict for v in verdicts)
-            alarming += sum(v.alarm for v in verdicts)
+            covered = [(record, finder.covering(record.stream.sequence_number)) for record in records]
+            verdicts = self._settle(keys.verdicts(index), tuple(judge.verdicts(covered)))
             for record, verdict in zip(records, verdicts, strict=True):
-                if verdict.verdict is Verdict.TRANSIENT:
+                if verdict is None:
+                    strangers += 1
+                    continue
+                counts[verdict.verdict] += 1
+                alarming += verdict.alarm
+                processed += verdict.settled
+                if verdict.redriven:
+                    redriven += 1
                     attempt = max(attempt, record.lineage.attempt)
         return Classification(
             verdicts={verdict.value: counts[verdict] for verdict in Verdict},
+            processed=processed,
+            strangers=strangers,
             quarantine=bool(counts[Verdict.POISON] or counts[Verdict.HELD] or manifest.missing),
+            redrive=redriven > 0,
             backoff_seconds=_full_jitter(policy, attempt, incident.id),
             target=policy.target,
             alarming=alarming,
+            log_unreadable=judge.log_unreadable,
         )
 
-    def _settle(self, key: str, verdicts: tuple[RecordVerdict, ...]) -> tuple[RecordVerdict, ...]:
+    def _settle(self, key: str, verdicts: tuple[RecordVerdict | None, ...]) -> tuple[RecordVerdict | None, ...]:
         if self._vault.put_new(key, ChunkVerdicts(verdicts).encode()):
             return verdicts
         settled = ChunkVerdicts.load(self._vault, key).verdicts
@@ -90,38 +128,57 @@ class ClassifyRecords:
         return settled
 
 
-def neighbourhood_of(shard: ShardRef, manifest: CaptureManifest, ledger: Ledger) -> Neighbourhood:
-    """What is known about the records of an incident as a whole."""
+class _Judge:
+    """Judges records, and has found out what their verdicts need."""
+
+    def __init__(self, classifier: Classifier, inquiry: Inquiry, probe: Probe | None) -> None:
+        self._classifier = classifier
+        self._inquiry = inquiry
+        self._probe = probe
+        self._judged = 0
+        self._excused = 0
+        self.log_unreadable = False
+
+    def verdicts(self, covered: Sequence[tuple[Record, Sequence[Examined]]]) -> list[RecordVerdict | None]:
+        """The verdicts of a chunk's records. covered: each with the notices that cover it."""
+        verdicts = [self._verdict(record, notices) for record, notices in covered]
+        self._judged += len(verdicts)
+        self._excused += sum(1 for v in verdicts if v and v.verdict is Verdict.TRANSIENT and "error" in v.evidence)
+        undecided = {
+            int(record.stream.sequence_number): index
+            for index, ((record, _), verdict) in enumerate(zip(covered, verdicts, strict=True))
+            if verdict and verdict.rule in _UNDECIDED
+        }
+        # While most records fail for what is no fault of theirs, the consumer is left alone.
+        if self._probe and undecided and 2 * self._excused <= self._judged:
+            findings = self._probe([covered[index][0] for index in undecided.values()])
+            for number, finding in findings.items():
+                index = undecided[number]
+                verdicts[index] = self._classifier.classify(*covered[index], finding)
+        return verdicts
+
+    def _verdict(self, record: Record, notices: Sequence[Examined]) -> RecordVerdict | None:
+        try:
+            return self._classifier.classify(record, notices)
+        except LogWanted:
+            logged = self._inquiry.read_log(self._classifier.speaks)
+            self.log_unreadable = logged.unreadable is not None
+            self._classifier.read(logged)
+            return self._classifier.classify(record, notices)
+
+
+def reports_of(shard: ShardRef, manifest: CaptureManifest, ledger: Ledger) -> Mapping[int, FailureReport]:
+    """What the consumer reported of an incident's records, by sequence number."""
     if not manifest.records:
-        return Neighbourhood()
+        return {}
     numbers = [number for notice in manifest.notices for number in (notice.start, notice.end)]
-    reports = ledger.reports_of(
+    return ledger.reports_of(
         function_name(shard.consumer),
         chunks.stream_name(shard.stream_arn),
         shard.shard_id,
         min(numbers, key=int),
         max(numbers, key=int),
     )
-    return Neighbourhood(manifest.records, manifest.bystanders, reports)
-
-
-class NoticeFinder:
-    """Finds the notices that cover a record. Ask in the order of the shard."""
-
-    def __init__(self, notices: Sequence[Examined]) -> None:
-        self._notices = sorted(notices, key=lambda n: int(n.start))
-        self._next = 0
-        self._open: list[tuple[int, Examined]] = []
-
-    def covering(self, sequence_number: str) -> list[Examined]:
-        """The notices whose range holds the number; never empty for a captured record."""
-        number = int(sequence_number)
-        while self._next < len(self._notices) and int(self._notices[self._next].start) <= number:
-            notice = self._notices[self._next]
-            self._open.append((int(notice.end), notice))
-            self._next += 1
-        self._open = [entry for entry in self._open if entry[0] >= number]
-        return [notice for _, notice in self._open]
 
 
 def _full_jitter(policy: Policy, attempt: int, incident_id: str) -> int:

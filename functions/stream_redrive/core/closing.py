@@ -23,20 +23,32 @@ class CloseIncident:
         self._vault = vault
 
     def __call__(
-        self, incident: Incident, verdicts: Mapping[str, int], redrive: Mapping[str, Any], quarantined: int
+        self,
+        incident: Incident,
+        verdicts: Mapping[str, int],
+        redrive: Mapping[str, Any],
+        quarantined: int,
+        processed: int = 0,
+        strangers: int = 0,
     ) -> dict[str, Any]:
         """The output (docs/architecture.md, contracts).
 
         Lists of more than 100 entries are named by a reference: "chunks_ref" in place of "chunks", and so on.
 
         Args:
-            verdicts: counts by class. redrive: its summary. quarantined: how many records the quarantine took.
+            verdicts: counts by class; with the strangers they are all captured records.
+            redrive: its summary.
+            quarantined: how many records the quarantine took.
+            processed: how many of the transient records the consumer processed while it was probed.
+            strangers: how many captured records were never in a failed batch.
         """
         keys = VaultKeys(incident)
         manifest = CaptureManifest.load(self._vault, incident.id)
         captured: dict[str, Any] = {"outcome": manifest.outcome.value, "records": manifest.records}
         captured |= self._listed("chunks", _described(manifest.chunks), keys.capture_manifest)
         captured |= self._listed("missing", [asdict(m) for m in manifest.missing], keys.capture_manifest)
+        if strangers:
+            captured["strangers"] = strangers
         if manifest.claimed_elsewhere:
             captured["claimed_elsewhere"] = manifest.claimed_elsewhere
         quarantine: dict[str, Any] = {"records": quarantined, "cases": []}
@@ -46,7 +58,7 @@ class CloseIncident:
             "incident_id": incident.id,
             "capture": captured,
             "verdicts": dict(verdicts),
-            "redrive": dict(redrive),
+            "redrive": {**redrive, "healed": redrive["healed"] + processed},
             "quarantine": quarantine,
         }
 

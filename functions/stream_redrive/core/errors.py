@@ -53,6 +53,10 @@ class VaultObjectMissing(TerminalError):
     """An object that an earlier step wrote is not in the vault."""
 
 
+class ConsumerNotFound(TerminalError):
+    """The function, version or alias that a notice names is gone."""
+
+
 class IncidentGivenUp(TerminalError):
     """An incident was started again and parked again so often that once more won't help."""
 

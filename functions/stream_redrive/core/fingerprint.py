@@ -32,6 +32,11 @@ def normalise(message: str) -> str:
     return text.strip()
 
 
+def error_fingerprint(error_type: str, message: str) -> str:
+    """The name of a kind of error, whatever fails with it, 16 hexadecimal digits."""
+    return hashlib.sha256(to_json([error_type, normalise(message)]).encode()).hexdigest()[:_LENGTH]
+
+
 def fingerprint(*, consumer: str, stream: str, rule: str, error_type: str, message: str, schema_path: str) -> str:
     """The name of a kind of failure, 16 hexadecimal digits.
 

@@ -1,6 +1,7 @@
 """The manifest of a capture: what was found of each notice, and where it lies."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -102,3 +103,22 @@ class CaptureManifest:
             claimed_elsewhere=body["claimed_elsewhere"],
             bystanders=body["bystanders"],
         )
+
+
+class NoticeFinder:
+    """Finds the notices that cover a record. Ask in the order of the shard."""
+
+    def __init__(self, notices: Sequence[Examined]) -> None:
+        self._notices = sorted(notices, key=lambda n: int(n.start))
+        self._next = 0
+        self._open: list[tuple[int, Examined]] = []
+
+    def covering(self, sequence_number: str) -> list[Examined]:
+        """The notices whose range holds the number; never empty for a captured record."""
+        number = int(sequence_number)
+        while self._next < len(self._notices) and int(self._notices[self._next].start) <= number:
+            notice = self._notices[self._next]
+            self._open.append((int(notice.end), notice))
+            self._next += 1
+        self._open = [entry for entry in self._open if entry[0] >= number]
+        return [notice for _, notice in self._open]

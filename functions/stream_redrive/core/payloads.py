@@ -9,6 +9,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 # https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
 KPL_MAGIC = b"\xf3\x89\x9a\xc2"
 MAX_DECODED_BYTES = 64 * 1024 * 1024  # a record holds at most 10 MiB; more than this is a bomb, not a document
+# So many values take seconds and a gigabyte to build, from a few hundred kilobytes of gzip.
+MAX_VALUES = 1_000_000
 
 
 class Undecodable(Exception):
@@ -17,6 +19,10 @@ class Undecodable(Exception):
 
 class KplAggregate(Undecodable):
     """The payload holds several records of a producer, which this version doesn't take apart."""
+
+
+class Overloaded(Undecodable):
+    """The payload has more values than can be looked into at a reasonable cost."""
 
 
 class Payload:
@@ -84,6 +90,8 @@ def decode_payload(data: bytes, decoder: Decoder) -> object:
     body = data
     if decoder is Decoder.GZIP_JSON or (decoder is Decoder.AUTO and data.startswith(GZIP_MAGIC)):
         body = _gunzip(data)
+    if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise Overloaded(f"a document of more than {MAX_VALUES} values")
     try:
         return json.loads(body)
     except UnicodeDecodeError as exc:

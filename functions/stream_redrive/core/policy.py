@@ -16,6 +16,8 @@ from jmespath.exceptions import JMESPathError
 from stream_redrive.core.errors import PolicyInvalid
 
 SCHEMA_PATH = Path(__file__).with_name("policy.schema.json")
+# What a policy says of the log in place of a name: the group that the function is configured with, or none at all.
+LOG_AUTO, LOG_OFF = "auto", "off"
 DEFAULT_STAGES: tuple[int | str, ...] = (1, "5 %", "25 %", "100 %")
 
 
@@ -74,6 +76,18 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeLimits:
+    """Whether the consumer may be invoked to find out which records fail, how many times, and for how many seconds.
+
+    Both are for an incident as a whole, whatever its number of runs.
+    """
+
+    enabled: bool = False
+    max_calls: int = 20
+    max_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """Who decides about poison records, and until when."""
 
@@ -85,7 +99,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One consumer's policy (docs/policy.md). max_wait_seconds None: no limit but the deadline of the data."""
+    """One consumer's policy (docs/policy.md).
+
+    max_wait_seconds: None: no limit but the deadline of the data. log: LOG_AUTO, LOG_OFF or a log group's name.
+    """
 
     target: str = "stream"
     shared_stream: str = "consumer"
@@ -94,9 +111,11 @@ class Policy:
     max_attempts: int = 3
     max_wait_seconds: int | None = None
     decoder: Decoder = Decoder.AUTO
+    log: str = LOG_AUTO
     schema: dict[str, Any] | bool | None = None
     rules: tuple[Rule, ...] = ()
     default: Verdict = Verdict.TRANSIENT
+    probe: ProbeLimits = ProbeLimits()
     breaker: Breaker = Breaker()
     stages: tuple[int | str, ...] = DEFAULT_STAGES
     confirm_after_seconds: int = 300
@@ -152,7 +171,7 @@ def parse_policy(text: str, version: str) -> PolicyBook:
     )
 
 
-_NESTED = ("backoff", "breaker", "approval")
+_NESTED = ("backoff", "probe", "breaker", "approval")
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +199,7 @@ def _policy(fields: Mapping[str, Any], where: str) -> Policy:
             "decoder": Decoder(fields.get("decoder", Decoder.AUTO)),
             "rules": tuple(Rule(**{**r, "then": Verdict(r["then"])}) for r in fields.get("rules", ())),
             "default": Verdict(fields.get("default", Verdict.TRANSIENT)),
+            "probe": ProbeLimits(**fields.get("probe", {})),
             "breaker": Breaker(**fields.get("breaker", {})),
             "stages": tuple(fields.get("stages", DEFAULT_STAGES)),
             "approval": _approval(fields.get("approval", {})),
@@ -201,6 +221,8 @@ def _contradictions(policy: Policy) -> list[str]:
         problems.append("schema needs a decoder: 'none' leaves nothing to check")
     if policy.backoff.base_seconds > policy.backoff.max_seconds:
         problems.append("backoff.base_seconds is more than backoff.max_seconds")
+    if policy.probe.enabled and policy.ordering == "per_key":
+        problems.append("probe.enabled breaks ordering 'per_key': the consumer gets records out of their order")
     ids = [rule.id for rule in policy.rules]
     repeated = sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1})
     if repeated:

@@ -164,6 +164,32 @@ class QuarantinedRecord:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeFinding:
+    """What the probe found out about a record: whether the consumer processed it.
+
+    error_type, message: of the exception that it failed with, the message cut to 500 characters; None where it was
+    processed, or where the consumer named it as failed and no more.
+    """
+
+    processed: bool
+    error_type: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCall:
+    """An invocation of the consumer by the probe.
+
+    announced_at: just before it was made, UTC. sequence_numbers: the event's records, in its order.
+    findings: by sequence number; a record about which it says nothing is left out; None: no answer came.
+    """
+
+    announced_at: datetime
+    sequence_numbers: tuple[int, ...]
+    findings: Mapping[int, ProbeFinding] | None = None
+
+
 class Ledger(Protocol):
     """The DynamoDB table: claims, lineage, cursors, quarantine marks."""
 
@@ -216,6 +242,19 @@ class Ledger(Protocol):
 
     def mark_done(self, incident_id: str, step: str) -> None:
         """Remember that a part of a step took effect and must not be done again."""
+
+    def probe_calls(self, incident_id: str) -> Sequence[ProbeCall]:
+        """The probe's invocations for an incident, in their order."""
+
+    def announce_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        """Write that an invocation is about to be made. number: how many the incident has had before.
+
+        Raises:
+            WriteConflict: another run has announced this one.
+        """
+
+    def record_probe(self, incident_id: str, number: int, call: ProbeCall) -> None:
+        """Write what an invocation that was announced has found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,9 +377,10 @@ class ConsumerFunction(Protocol):
         """Invoke the consumer, once, and wait for its reply.
 
         Raises:
-            ServiceBusy: it was throttled: it did not run.
+            ServiceBusy: it was throttled, or Lambda could not start it: it did not run.
             ServiceUnreachable: it may have run.
             AccessDenied: it may not be invoked; it did not run.
+            ConsumerNotFound: there is no such function, version or alias.
         """
 
 

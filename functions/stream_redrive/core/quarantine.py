@@ -70,10 +70,10 @@ class QuarantineRecords:
     ) -> CapturedChunk | None:
         keys = VaultKeys(incident)
         verdicts = ChunkVerdicts.load(self._vault, keys.verdicts(index)).verdicts
-        if all(v.verdict is Verdict.TRANSIENT for v in verdicts):
+        if all(v is None or v.verdict is Verdict.TRANSIENT for v in verdicts):
             return None
         pairs = zip(chunks.decode(self._vault.get(chunk.key)), verdicts, strict=True)
-        kept = [(record, v) for record, v in pairs if v.verdict is not Verdict.TRANSIENT]
+        kept = [(record, v) for record, v in pairs if v and v.verdict is not Verdict.TRANSIENT]
         key = keys.quarantine_chunk(index)
         written = CapturedChunk(self._vault.bucket, key, len(kept))
         step = f"quarantine:{index:05}"

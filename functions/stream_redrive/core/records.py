@@ -17,10 +17,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A record's origin and how many times it has been redriven since."""
+    """A record's origin and how many times it has been redriven since.
+
+    last_error: the name of the error that it was redriven for last (error_fingerprint); None where none was known.
+    """
 
     origin: Origin
     attempt: int
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Record:
     def without_data(self) -> dict[str, Any]:
         """The line without the payload, as messages and reports may carry it."""
         stream, origin = self.stream, self.lineage.origin
+        known = {} if self.lineage.last_error is None else {"last_error": self.lineage.last_error}
         return {
             "stream_arn": self.stream_arn,
             "shard_id": stream.shard_id,
@@ -71,6 +76,7 @@ class Record:
             "lineage": {
                 "origin": {"shard_id": origin.shard_id, "sequence_number": origin.sequence_number},
                 "attempt": self.lineage.attempt,
+                **known,
             },
         }
 
@@ -90,6 +96,7 @@ class Record:
             lineage=Lineage(
                 Origin(origin["shard_id"], origin["sequence_number"]),
                 line["lineage"]["attempt"],
+                line["lineage"].get("last_error"),
             ),
         )
 

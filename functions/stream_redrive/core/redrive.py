@@ -14,7 +14,6 @@ from stream_redrive.core.manifest import CaptureManifest
 from stream_redrive.core.notices import parse_time
 from stream_redrive.core.open_calls import CLOCK_SKEW
 from stream_redrive.core.packing import pack
-from stream_redrive.core.policy import Verdict
 from stream_redrive.core.ports import (
     Clock,
     Ledger,
@@ -25,8 +24,8 @@ from stream_redrive.core.ports import (
     StreamWriter,
     Vault,
 )
-from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
-from stream_redrive.core.verdicts import ChunkVerdicts
+from stream_redrive.core.records import Origin, Record, StreamRecord
+from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 
 STOP_BEFORE_SECONDS = 60.0
 _MAX_REFUSALS = 12
@@ -254,16 +253,21 @@ class _TransientRecords:
             self._loaded = (
                 index,
                 [
-                    ((index, line), record)
+                    ((index, line), _remembering(record, verdict))
                     for line, (record, verdict) in enumerate(zip(records, verdicts, strict=True))
-                    if verdict.verdict is Verdict.TRANSIENT
+                    if verdict and verdict.redriven
                 ],
             )
         return self._loaded[1]
 
 
+def _remembering(record: Record, verdict: RecordVerdict) -> Record:
+    """The record as it is sent: its lineage names the error that it is sent again for."""
+    return replace(record, lineage=replace(record.lineage, last_error=verdict.last_error))
+
+
 def _copy(record: Record, place: Origin) -> RedrivenCopy:
-    lineage = Lineage(record.lineage.origin, record.lineage.attempt + 1)
+    lineage = replace(record.lineage, attempt=record.lineage.attempt + 1)
     return RedrivenCopy(place, lineage, Origin(record.stream.shard_id, record.stream.sequence_number))
 
 

@@ -1,12 +1,8 @@
 """Failure reports: what the consumer itself says of a record that it could not process."""
 
-import hashlib
 from dataclasses import dataclass
 
-from stream_redrive.core.fingerprint import MAX_MESSAGE, normalise
-from stream_redrive.core.records import to_json
-
-_LENGTH = 16
+from stream_redrive.core.fingerprint import MAX_MESSAGE, error_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,5 +21,4 @@ class FailureReport:
     def of(cls, error: BaseException, at: str) -> "FailureReport":
         """The report of an exception."""
         error_type, message = type(error).__name__, str(error)[:MAX_MESSAGE]
-        named = hashlib.sha256(to_json([error_type, normalise(message)]).encode()).hexdigest()[:_LENGTH]
-        return cls(error_type, message, named, at)
+        return cls(error_type, message, error_fingerprint(error_type, message), at)

@@ -12,9 +12,13 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from stream_redrive.core.known_errors import KnownError
 from stream_redrive.core.policy import Rule, Verdict
 
 DEFAULT_RULES_PATH = Path(__file__).with_name("default_rules.json")
+# With these shipped rules' errors the consumer had come as far as writing the record.
+WRITING_RULES = frozenset({"throttled", "server-error", "unreachable", "permission-missing", "resource-missing"})
+TIMED_OUT_RULE = "timed-out"
 # Longer texts are cut before a pattern is tried on them.
 MAX_MATCHED_TEXT = 1000
 
@@ -23,8 +27,10 @@ MAX_MATCHED_TEXT = 1000
 class Evidence:
     """What is known about why a record failed.
 
-    error_type, message: the exception, as the consumer reported it; None where it reported nothing.
     format: what the payload looks like. document: the decoded payload, None where it can't be decoded.
+    find_error: the error, found out when a rule asks for it; None where none is known.
+    find_age: seconds from the record's arrival to its batch's failure; None where that is not known.
+    last_error: the name of the error that the record was redriven for last.
     """
 
     condition: str
@@ -32,8 +38,40 @@ class Evidence:
     attempt: int
     format: Callable[[], str]
     document: Callable[[], object]
-    error_type: str | None = None
-    message: str | None = None
+    find_error: Callable[[], KnownError | None]
+    find_age: Callable[[], float | None]
+    invoke_count: int | None = None
+    function_error: str | None = None
+    last_error: str | None = None
+
+    @property
+    def error_type(self) -> str | None:
+        """The class of the error."""
+        error = self.find_error()
+        return error.error_type if error else None
+
+    @property
+    def message(self) -> str | None:
+        """The error's text."""
+        error = self.find_error()
+        return error.message if error else None
+
+    @property
+    def same_error(self) -> bool:
+        """Whether the record was redriven for the same kind of error last time."""
+        if self.last_error is None:
+            return False
+        error = self.find_error()
+        return error is not None and error.fingerprint == self.last_error
+
+
+# What a rule that looks at the error tests.
+_OF_ERROR = {"error_type", "message", "same_error"}
+
+
+def names_error(rule: Rule) -> bool:
+    """Whether a rule matches for what the error is, and not only for what the record is."""
+    return not _OF_ERROR.isdisjoint(rule.when)
 
 
 Test = Callable[[Evidence], bool]
@@ -76,13 +114,22 @@ def _text(read: Callable[[Evidence], str | None]) -> Callable[[Any], Test]:
     return build
 
 
-def _number(read: Callable[[Evidence], int]) -> Callable[[Any], Test]:
+def _number(read: Callable[[Evidence], float | None]) -> Callable[[Any], Test]:
     def build(wanted: int | Mapping[str, int]) -> Test:
         limits = {"at_least": wanted, "at_most": wanted} if isinstance(wanted, int) else wanted
         least, most = limits.get("at_least", 0), limits.get("at_most")
-        return lambda evidence: least <= read(evidence) and (most is None or read(evidence) <= most)
+
+        def test(evidence: Evidence) -> bool:
+            number = read(evidence)
+            return number is not None and least <= number and (most is None or number <= most)
+
+        return test
 
     return build
+
+
+def _same_error(wanted: bool) -> Test:
+    return lambda evidence: evidence.same_error is wanted
 
 
 def _format(wanted: Sequence[str]) -> Test:
@@ -110,6 +157,10 @@ _TESTS: Mapping[str, Callable[[Any], Test]] = {
     "condition": _text(lambda evidence: evidence.condition),
     "attempt": _number(lambda evidence: evidence.attempt),
     "batch_size": _number(lambda evidence: evidence.batch_size),
+    "invoke_count": _number(lambda evidence: evidence.invoke_count),
+    "age_seconds": _number(lambda evidence: evidence.find_age()),
+    "function_error": _text(lambda evidence: evidence.function_error),
+    "same_error": _same_error,
     "format": _format,
     "field": _field,
 }

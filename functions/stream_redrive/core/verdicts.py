@@ -16,7 +16,8 @@ class RecordVerdict:
     """A verdict and why.
 
     evidence: what was known, never payload. fingerprint: names the kind of failure of a poison or held record, None
-    for a transient one. alarm: a person must mend something, whatever becomes of the record.
+    for a transient one. alarm: a person must mend something, whatever becomes of the record. settled: it is processed
+    already, and not redriven.
     """
 
     verdict: Verdict
@@ -26,10 +27,24 @@ class RecordVerdict:
     evidence: Mapping[str, Any]
     fingerprint: str | None = None
     alarm: bool = False
+    settled: bool = False
+
+    @property
+    def redriven(self) -> bool:
+        """Whether the record is to be sent again."""
+        return self.verdict is Verdict.TRANSIENT and not self.settled
+
+    @property
+    def last_error(self) -> str | None:
+        """The name of the error behind the verdict, which a redriven copy's lineage takes along."""
+        name = self.evidence.get("error")
+        return None if name is None else str(name)
 
     def to_dict(self) -> dict[str, Any]:
         """As quarantine lines and messages carry it."""
         fields = asdict(self)
+        if not self.settled:
+            del fields["settled"]  # nothing in quarantine or on the poison queue is
         return {"class": fields.pop("verdict"), **fields}
 
     @classmethod
@@ -41,14 +56,16 @@ class RecordVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ChunkVerdicts:
-    """The verdicts of a chunk's records, in the order of its lines."""
+    """The verdicts of a chunk's records, in the order of its lines; None for a stranger, which did not fail."""
 
-    verdicts: tuple[RecordVerdict, ...]
+    verdicts: tuple[RecordVerdict | None, ...]
 
     def encode(self) -> bytes:
         """As a vault object: equal verdicts are written once."""
+        each = {id(verdict): verdict for verdict in self.verdicts if verdict is not None}
+        texts = {name: to_json(verdict.to_dict()) for name, verdict in each.items()}
         distinct: dict[str, int] = {}
-        lines = [distinct.setdefault(to_json(v.to_dict()), len(distinct)) for v in self.verdicts]
+        lines = [None if v is None else distinct.setdefault(texts[id(v)], len(distinct)) for v in self.verdicts]
         body = {"verdicts": [json.loads(text) for text in distinct], "lines": lines}
         return gzip.compress(to_json(body).encode(), compresslevel=1, mtime=0)
 
@@ -61,4 +78,4 @@ class ChunkVerdicts:
         """
         body = json.loads(gzip.decompress(vault.get(key)))
         distinct = [RecordVerdict.from_dict(fields) for fields in body["verdicts"]]
-        return cls(tuple(distinct[index] for index in body["lines"]))
+        return cls(tuple(None if index is None else distinct[index] for index in body["lines"]))

@@ -18,7 +18,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         event: {"incident": …}
 
     Returns:
-        {"verdicts": {"transient", "poison", "held"}, "quarantine", "backoff_seconds", "target", "alarming"}
+        {"verdicts": {"transient", "poison", "held"}, "processed", "strangers", "quarantine", "redrive",
+        "backoff_seconds", "target", "alarming", "log_unreadable"}
     """
     result = bootstrap.classify_records(context)(Incident.from_input(event["incident"]))
     logger.info("classified", extra=result.to_dict())
@@ -27,5 +28,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         RecordsPoison=result.verdicts["poison"],
         RecordsHeld=result.verdicts["held"],
         RecordsNeedingAttention=result.alarming,
+        ConsumerLogUnreadable=int(result.log_unreadable),
     )
     return result.to_dict()

@@ -14,7 +14,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Compose the incident's output.
 
     Args:
-        event: {"incident": …, "verdicts": …, "redrive": …, "quarantined": n}
+        event: {"incident": …, "verdicts": …, "redrive": …, "quarantined": n, "processed": n, "strangers": n}; the last
+            two are absent in executions that began under version 0.1.0
 
     Returns:
         the incident's output (docs/architecture.md, contracts)
@@ -24,6 +25,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         verdicts=event["verdicts"],
         redrive=event["redrive"],
         quarantined=event["quarantined"],
+        processed=event.get("processed", 0),
+        strangers=event.get("strangers", 0),
     )
     logger.info("incident closed", extra={"verdicts": output["verdicts"], "redrive": output["redrive"]})
     return output

@@ -124,12 +124,21 @@ def test_one_chunk_of_the_vault_is_judged_as_a_part_of_its_incident(
 
 
 def test_an_ambiguous_range_stays_held_whatever_the_policy(service: Cloud, redrive: Redrive, strict: Path) -> None:
+    records = service.produce([(f"k{n}", b"{}") for n in range(5)])
+    failed = incident(notice_of(records, size=3))
+    for step in ("CaptureRecords", "ClassifyRecords"):
+        service.call(step, {"incident": failed.to_input()})
+    data = redrive("policy", "test", strict, "--incident", failed.id, "--output", "json").data
+    assert moved(data) == {("held", "held"): 3, ("transient", "poison"): 2}
+
+
+def test_a_stranger_is_not_judged_at_all(service: Cloud, redrive: Redrive, strict: Path) -> None:
     records = service.produce([("k", b"{}"), ("k", b"{}"), ("k", b"{}")])
     failed = incident(notice_of(records, size=2))
     for step in ("CaptureRecords", "ClassifyRecords"):
         service.call(step, {"incident": failed.to_input()})
     data = redrive("policy", "test", strict, "--incident", failed.id, "--output", "json").data
-    assert moved(data) == {("held", "held"): 3}
+    assert (data["records"], moved(data)) == (2, {("transient", "poison"): 2})
 
 
 def test_a_quarantined_chunk_is_judged_by_the_evidence_that_its_lines_carry(

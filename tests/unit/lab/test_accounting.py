@@ -178,6 +178,19 @@ def test_what_the_consumer_should_have_dropped_is_told_when_quarantined() -> Non
     assert "should not be" in result.problems[0]
 
 
+def test_what_the_filter_keeps_from_the_consumer_needs_no_end() -> None:
+    place = Place("shard-0", 13)
+    result = account({place: Input("note", "d", b"{}", Fate.FILTERED)}, Observation())
+    assert (result.total.dropped, result.total.lost, result.settled, result.problems) == (1, 0, True, [])
+
+
+def test_what_the_filter_keeps_from_the_consumer_is_not_to_be_redriven() -> None:
+    place, copy = Place("shard-0", 13), Place("shard-0", 14)
+    produced = {place: Input("note", "d", b"{}", Fate.FILTERED)}
+    seen = Observation(copies=[StreamRecord(copy, "d", b"{}")], lineage={copy: (place, 1)})
+    assert "never had it" in account(produced, seen).problems[0]
+
+
 def test_every_record_is_counted_in_one_end_only() -> None:
     total = after(sink={"good": {"id": "good"}}, missing=[MissingRange("shard-0", 11, 11)]).total
     assert total.produced == total.consumed + total.quarantined + total.expired + total.lost

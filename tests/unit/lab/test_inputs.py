@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
+from stream_redrive.core.event_filter import RecordFilter
 from stream_redrive_cli.errors import UsageError
 from stream_redrive_cli.lab import inputs
 from stream_redrive_cli.lab.inputs import Fate
+from stream_redrive_cli.lab.mapping.lane import lane_of
 from stream_redrive_cli.lab.scenarios import SCENARIOS, Scenario
 
 scenarios = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
@@ -80,3 +83,19 @@ def test_readings_have_unclean_ones_and_hot_sensors() -> None:
     records = inputs.readings(200, 1)
     assert {record.fate for record in records} == {Fate.SINK, Fate.DROPPED}
     assert any(record.item and str(record.item["id"]).startswith(inputs.HOT_SENSOR) for record in records)
+
+
+def test_filtered_messages_are_of_every_kind_and_the_filter_keeps_the_notes_away() -> None:
+    [pattern] = SCENARIOS["filtered"].filters
+    admits = RecordFilter.parse([json.dumps(pattern)]).admits
+    records = inputs.filtered_messages(200, 1)
+    assert {record.fate for record in records} == {Fate.SINK, Fate.QUARANTINE, Fate.FILTERED}
+    for record in records:
+        entry = {"eventSource": "aws:kinesis", "kinesis": {"data": base64.b64encode(record.data).decode()}}
+        assert admits(entry) is (record.fate is not Fate.FILTERED)
+
+
+def test_the_branches_are_in_different_lanes() -> None:
+    scenario = SCENARIOS["lanes"]
+    keys = {record.partition_key for record in scenario.generate(scenario.records, 1)}
+    assert {lane_of(key, scenario.parallelization_factor) for key in keys} == {0, 1}

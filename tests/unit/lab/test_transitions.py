@@ -21,7 +21,7 @@ def task(name: str, tries: int = 1) -> list[dict[str, Any]]:
 
 
 def execution(*, poison: bool, transient: int, inner_tasks: int, captures: int = 1) -> list[dict[str, Any]]:
-    classification = {"quarantine": poison, "verdicts": {"transient": transient}}
+    classification = {"quarantine": poison, "redrive": transient > 0}
     return [
         {"type": "ExecutionStarted"},
         *task("CaptureRecords", captures),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream_redrive_cli.lab.mapping.filters import FilterPatternError
+from stream_redrive.core.event_filter import FilterPatternError, RecordFilter
 from stream_redrive_cli.lab.mapping.settings import (
     QueueMapping,
     StreamMapping,
@@ -40,7 +40,7 @@ def test_full_stream_mapping() -> None:
     assert (settings.batch_size, settings.window_seconds, settings.parallelization_factor) == (50, 2, 4)
     assert (settings.maximum_retry_attempts, settings.maximum_record_age_seconds) == (0, 3600)
     assert (settings.bisect, settings.partial_responses) == (True, True)
-    assert settings.filters.patterns == ('{"data": {"a": [1]}}',)
+    assert settings.filters == RecordFilter.parse(['{"data": {"a": [1]}}'])
     assert (settings.starting_position, settings.on_failure_arn) == ("TRIM_HORIZON", TOPIC_ARN)
 
 

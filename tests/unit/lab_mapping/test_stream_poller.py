@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections import defaultdict
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from stream_redrive.core.event_filter import RecordFilter
 from stream_redrive_cli.lab.mapping.backoff import Backoff
-from stream_redrive_cli.lab.mapping.filters import RecordFilter
 from stream_redrive_cli.lab.mapping.lane import lane_of
 from stream_redrive_cli.lab.mapping.readers import After, ReadError, Shard, ShardGoneError, Since
 from tests.unit.lab_mapping.support import (
@@ -169,8 +170,9 @@ def test_record_that_expires_between_retries_is_given_up() -> None:
 
 def test_filtered_records_are_passed_in_silence() -> None:
     reader, function, destination = ListReader(), raises_on(4), ListDestination()
-    reader.put(*(event(number, key="odd" if number % 2 else "even") for number in range(1, 7)))
-    only_even = RecordFilter.parse(['{"partitionKey": ["even"]}'])
+    odd, even = (base64.b64encode(data).decode() for data in (b'{"even": false}', b'{"even": true}'))
+    reader.put(*(event(number, data=odd if number % 2 else even) for number in range(1, 7)))
+    only_even = RecordFilter.parse(['{"data": {"even": [true]}}'])
     settings = mapping(filters=only_even, maximum_retry_attempts=0)
     with polling(settings, function, reader, destination) as poller:
         eventually(is_idle(poller, time.time()))

@@ -47,6 +47,7 @@ def main() -> None:
         raise SystemExit(f"the lab knows ministack {MINISTACK_VERSION}, installed is {version('ministack')}")
     keep_handler_errors()
     authorize_batches_as_single_actions()
+    search_logs_as_cloudwatch_does()
     share_workers()
     look_for_expired_iterators_now_and_then()
     control = Control()
@@ -145,6 +146,34 @@ def authorize_batches_as_single_actions() -> None:
         return action.removesuffix("Batch") if action is not None and action.startswith("sqs:") else action
 
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def search_logs_as_cloudwatch_does() -> None:
+    """Let a filter pattern's `?"term"`s match any of them, and check a search against the log group's streams.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+    from ministack.core import iam_actions  # noqa: PLC0415 - see main
+    from ministack.services import cloudwatch_logs  # noqa: PLC0415
+
+    compile_pattern, extract = cloudwatch_logs._compile_filter_pattern, iam_actions.extract_resource_arn
+    assert compile_pattern.__code__.co_varnames[:1] == ("raw",), "ministack changed: re-check the lab"
+    assert extract.__code__.co_varnames[:4] == ("service", "method", "path", "headers"), "ministack changed"
+
+    def compile_filter_pattern(raw: str) -> Callable[[str], bool]:
+        if not raw.startswith('?"'):
+            matches: Callable[[str], bool] = compile_pattern(raw)
+            return matches
+        terms = raw.removeprefix('?"').removesuffix('"').split('" ?"')
+        return lambda message: any(term in message for term in terms)
+
+    def extract_resource_arn(service: str, method: str, path: str, headers: dict[str, str], *rest: Any) -> str:
+        arn: str = extract(service, method, path, headers, *rest)
+        searches = headers.get("x-amz-target", "").endswith(".FilterLogEvents")
+        return f"{arn}:log-stream:" if service == "logs" and searches else arn
+
+    cloudwatch_logs._compile_filter_pattern = compile_filter_pattern
+    iam_actions.extract_resource_arn = extract_resource_arn
 
 
 def invocation_output(worker: Any) -> str:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from stream_redrive.core.responses import WholeBatchFailed, failed_items
 from stream_redrive_cli.lab.mapping.batch import NotRun
-from stream_redrive_cli.lab.mapping.responses import UNREADABLE, WholeBatchFailedError, failed_items
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
+
+UNREADABLE = object()
+"""Stands for an answer that isn't JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class Invocation:
     answer: object
 
     def failed_items(self, known: Collection[str], *, partial_responses: bool) -> frozenset[str]:
-        """The items that failed. Raises WholeBatchFailedError when all of them did."""
+        """The items that failed. Raises WholeBatchFailed when all of them did."""
         if self.function_error or self.status_code >= 300:
-            raise WholeBatchFailedError(self.function_error or f"status {self.status_code}")
+            raise WholeBatchFailed(self.function_error or f"status {self.status_code}")
         if not partial_responses:
             return frozenset()
         return failed_items(self.answer, known)

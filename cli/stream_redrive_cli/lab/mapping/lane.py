@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from stream_redrive.core.responses import WholeBatchFailed
 from stream_redrive_cli.lab.mapping.backoff import Backoff
 from stream_redrive_cli.lab.mapping.batch import (
     Batch,
@@ -28,7 +29,6 @@ from stream_redrive_cli.lab.mapping.invocation import FunctionInvoker, Invocatio
 from stream_redrive_cli.lab.mapping.notices import FailedInvocation, failure_notice
 from stream_redrive_cli.lab.mapping.progress import ShardProgress
 from stream_redrive_cli.lab.mapping.records import StreamRecord, event_payload, fitting
-from stream_redrive_cli.lab.mapping.responses import WholeBatchFailedError
 from stream_redrive_cli.lab.mapping.settings import StreamMapping
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Lane:
         known = {record.sequence_number for record in batch.records}
         try:
             failed = invocation.failed_items(known, partial_responses=self._mapping.partial_responses)
-        except WholeBatchFailedError as exc:
+        except WholeBatchFailed as exc:
             _log.info("%s failed a batch of %d: %s", self._mapping.function_arn, len(known), exc)
             return Failed()
         return FailedFrom(min(failed, key=int)) if failed else Succeeded()

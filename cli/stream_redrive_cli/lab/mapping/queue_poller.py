@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from stream_redrive.core.responses import WholeBatchFailed
 from stream_redrive_cli.lab.mapping.batch import NotRun
 from stream_redrive_cli.lab.mapping.counters import Tally
 from stream_redrive_cli.lab.mapping.destinations import queue_url
 from stream_redrive_cli.lab.mapping.invocation import FunctionInvoker
 from stream_redrive_cli.lab.mapping.records import event_payload, fitting, queue_event
-from stream_redrive_cli.lab.mapping.responses import WholeBatchFailedError
 from stream_redrive_cli.lab.mapping.settings import QueueMapping
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class QueuePoller:
         known = {message.message_id for message in batch}
         try:
             failed = result.failed_items(known, partial_responses=self.mapping.partial_responses)
-        except WholeBatchFailedError as exc:
+        except WholeBatchFailed as exc:
             _log.info("%s failed a batch of %d: %s", self.mapping.function_arn, len(batch), exc)
             failed = frozenset(known)
         if failed:

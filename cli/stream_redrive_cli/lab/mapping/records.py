@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from stream_redrive.core.events import kinesis_entry
+from stream_redrive.core.notices import format_time
+from stream_redrive.core.records import Lineage, Origin, Record
+from stream_redrive.core.records import StreamRecord as Captured
+
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024  # of a synchronous invocation
 _ENVELOPE_BYTES = len('{"Records":[]}')
 
@@ -39,24 +44,15 @@ def kinesis_event(
     record: Mapping[str, Any], *, shard_id: str, stream_arn: str, invoke_identity_arn: str
 ) -> dict[str, Any]:
     """The event entry of a record as boto3's GetRecords returns it (bytes and datetime)."""
-    sequence_number = record["SequenceNumber"]
-    return {
-        "kinesis": {
-            "kinesisSchemaVersion": "1.0",
-            # On-demand streams with RecordDistributionStrategy=AUTO may have no partition key.
-            "partitionKey": record.get("PartitionKey", ""),
-            "sequenceNumber": sequence_number,
-            "data": base64.b64encode(record["Data"]).decode("ascii"),
-            "approximateArrivalTimestamp": _epoch_seconds(record["ApproximateArrivalTimestamp"]),
-        },
-        "eventSource": "aws:kinesis",
-        "eventVersion": "1.0",
-        "eventID": f"{shard_id}:{sequence_number}",
-        "eventName": "aws:kinesis:record",
-        "invokeIdentityArn": invoke_identity_arn,
-        "awsRegion": stream_arn.split(":")[3],
-        "eventSourceARN": stream_arn,
-    }
+    stream = Captured(
+        shard_id=shard_id,
+        sequence_number=record["SequenceNumber"],
+        partition_key=record.get("PartitionKey"),
+        arrived_at=format_time(record["ApproximateArrivalTimestamp"]),
+        data=record["Data"],
+    )
+    lineage = Lineage(Origin(shard_id, stream.sequence_number), 0)
+    return kinesis_entry(Record(stream_arn, stream, lineage), invoke_identity_arn)
 
 
 def dynamodb_event(record: Mapping[str, Any], *, stream_arn: str) -> dict[str, Any]:
@@ -121,10 +117,6 @@ def _queue_attribute(value: Mapping[str, Any]) -> dict[str, Any]:
     if "BinaryValue" in value:
         attribute["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode("ascii")
     return attribute
-
-
-def _epoch_seconds(moment: datetime) -> float:
-    return round(moment.timestamp(), 3)
 
 
 def _plain(value: Any) -> Any:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from stream_redrive.core.event_filter import FilterPatternError
 from stream_redrive_cli.lab.mapping.backoff import DEFAULT_BACKOFF, Backoff
 from stream_redrive_cli.lab.mapping.destinations import Destination, QueueDestination, TopicDestination
-from stream_redrive_cli.lab.mapping.filters import FilterPatternError
 from stream_redrive_cli.lab.mapping.invocation import FunctionInvoker
 from stream_redrive_cli.lab.mapping.queue_poller import QueuePoller
 from stream_redrive_cli.lab.mapping.readers import DynamoDbReader, KinesisReader, StreamReader

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from stream_redrive_cli.lab.mapping.filters import EVERYTHING, RecordFilter
+from stream_redrive.core.event_filter import EVERYTHING, RecordFilter
 
 Source = Literal["kinesis", "dynamodb"]
 StartingPosition = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]

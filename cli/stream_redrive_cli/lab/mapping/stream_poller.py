@@ -266,7 +266,7 @@ class StreamPoller:
         admitted = [
             record
             for record, event in zip(records, page.events, strict=True)
-            if self.mapping.filters.admits(event) and (last_read is None or record.order > int(last_read))
+            if self.mapping.filters.admits(event) is not False and (last_read is None or record.order > int(last_read))
         ]
         self.tally.add("read", len(records))
         self.tally.add("filtered", len(records) - len(admitted))
