@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from stream_redrive_cli.lab.emulator.faults import Fault
 from stream_redrive_cli.lab.inputs import Fate
 from stream_redrive_cli.lab.scenarios import SCENARIOS
-from tests.e2e.conftest import Lab
+from tests.e2e.conftest import Lab, eventually
 
 pytestmark = pytest.mark.lab
 
@@ -134,11 +135,22 @@ def test_a_run_that_is_not_ok_says_so_by_its_exit_code(lab: Lab) -> None:
     # No capture is possible until the run gives up.
     capture = lab.function("CaptureRecords")["FunctionName"]
     nothing_read = Fault(service="kinesis", code="ProvisionedThroughputExceededException", principal=capture)
+    since = time.time()
     with lab.control.fault(nothing_read):
         code, report = lab.run("poison-pill", "--timeout", "8")
     assert code == 255
     assert not report["ok"]
     assert report["lost"] == 1
+    # What the run gave up on still comes to its end; the next test shall not meet it.
+    eventually(lambda: lab.messages(lab.state.outputs["PoisonQueueUrl"], since), seconds=120)
+    eventually(lambda: not running(lab))
+
+
+def running(lab: Lab) -> list[Any]:
+    machine = lab.state.outputs["RedriveStateMachineArn"]
+    return list(
+        lab.clients.stepfunctions.list_executions(stateMachineArn=machine, statusFilter="RUNNING")["executions"]
+    )
 
 
 def test_strangers_that_a_filter_kept_away_are_neither_redriven_nor_quarantined(lab: Lab) -> None:
