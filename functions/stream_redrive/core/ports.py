@@ -367,13 +367,16 @@ class CaseChange:
     """What one transaction does to a case: all of it, or nothing.
 
     case: as it shall be, its revision one more than the one that was read; 1 opens a new case, which must be the next
-    generation of its fingerprint. pieces: records that join it, with the incident's mark that they have. successor: a
-    case that is opened with it. events: its history. hand_overs: kept until `delivered` is called.
+    generation of its fingerprint. pieces: records that join it, with the incident's mark that they have. taken_over:
+    records that the case before it left over; their marks stay. successor: a case that is opened with it, and its
+    history. events: the case's history. hand_overs: kept until `delivered` is called; START comes with every opening.
     """
 
     case: Case
     pieces: Sequence[Piece] = ()
+    taken_over: Sequence[Piece] = ()
     successor: Case | None = None
+    successor_events: Sequence[CaseEvent] = ()
     events: Sequence[CaseEvent] = ()
     hand_overs: Sequence[HandOver] = ()
 
@@ -403,12 +406,20 @@ class CaseStore(Protocol):
         """The cases that an incident's records have joined: by index of the chunk and fingerprint."""
 
     def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
-        """Add records to a case that is open, whatever its revision; False when it isn't open any more, or the
-        pieces have joined a case already. At most 40 pieces.
+        """Add records to a case that is open, whatever its revision; at most 40 pieces.
+
+        Returns:
+            whether they are in the case, now or from an earlier call; False when it isn't open any more, or one of
+            the pieces has joined another.
         """
 
     def commit(self, change: CaseChange) -> bool:
-        """Make a change; False when the case has moved on since it was read. At most 40 pieces."""
+        """Make a change, with at most 40 pieces of both sorts.
+
+        Returns:
+            whether it is made; False when the case has moved on since it was read, its successor isn't the next
+            generation, or one of the pieces has joined a case.
+        """
 
     def events(self, case_id: str) -> Sequence[CaseEvent]:
         """The case's history, in its order."""
