@@ -88,16 +88,17 @@ def redrive_records(context: "LambdaContext") -> "RedriveRecords":
     from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
     from stream_redrive.adapters.s3 import S3Vault
     from stream_redrive.core.redrive import RedriveRecords
+    from stream_redrive.core.sending import Sender
 
     own, clock = settings.RedriveRecordsSettings.load(), _clock(context)
-    return RedriveRecords(
-        S3Vault(clients.s3(), own.vault_bucket),
+    send = Sender(
         DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
         KinesisWriter(clients.kinesis_once()),
         KinesisReader(clients.kinesis()),
         clock,
         own.settle_seconds,
     )
+    return RedriveRecords(S3Vault(clients.s3(), own.vault_bucket), send)
 
 
 def close_incident() -> "CloseIncident":
