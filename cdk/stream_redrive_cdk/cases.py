@@ -215,7 +215,8 @@ class CaseWorkflow(Construct):
             "Case",
             definition_body=sfn.DefinitionBody.from_string(definition(CASE_DEFINITION)),
             definition_substitutions={
-                "Partition": Aws.PARTITION,
+                "InvokeAndWaitArn": f"arn:{Aws.PARTITION}:states:::lambda:invoke.waitForTaskToken",
+                "GetObjectArn": f"arn:{Aws.PARTITION}:states:::s3:getObject",
                 **{f"{function.node.id}Arn": function.function_arn for function in called},
             },
             role=role,

@@ -1,13 +1,13 @@
 """Redrive of a case: send the records that a person decided about, and find out which of them failed again."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stream_redrive.core import chunks, work_list
 from stream_redrive.core.cases import MACHINE, Case, CaseEvent, Decision
 from stream_redrive.core.errors import CaseNotDecided, CaseNotRedriven
-from stream_redrive.core.notices import format_time, parse_time
+from stream_redrive.core.notices import format_time
 from stream_redrive.core.policy import PolicyBook
 from stream_redrive.core.ports import CaseStore, Clock, Ledger, Vault
 from stream_redrive.core.records import Origin, StreamRecord
@@ -110,8 +110,11 @@ class ConfirmCase:
         self._policies = policies
         self._clock = clock
 
-    def __call__(self, case_id: str) -> Confirmation:
-        """Count, once the policy's confirm_after_seconds have gone by since all was sent.
+    def __call__(self, case_id: str, *, waited: bool) -> Confirmation:
+        """Say how long the policy wants to wait, and once that is over, count.
+
+        Args:
+            waited: whether the time has passed since all was sent.
 
         Raises:
             CaseNotDecided: nothing was decided about the case.
@@ -119,14 +122,15 @@ class ConfirmCase:
             VaultObjectMissing: the work list or a chunk has expired.
         """
         case, decision = decided(self._cases, case_id)
-        chunks_of_case = work_list.load(self._vault, decision.work)
-        sent = sum(self._sent(decision, chunk) for chunk in chunks_of_case)
-        if sent < sum(chunk.records for chunk in chunks_of_case):
+        work = work_list.load(self._vault, decision.work)
+        sent = sum(self._sent(decision, chunk) for chunk in work)
+        if sent < sum(chunk.records for chunk in work):
             raise CaseNotRedriven(f"case {case_id}: only {sent} records were sent")
-        wait = self._wait_seconds(case, decision, sent)
-        if wait:
+        if not waited:
+            self._record(case, decision, "redriven", {"sent": sent})
+            wait = self._policies().policy_for(case.consumer).confirm_after_seconds
             return Confirmation(wait, sent, failed_again=0, unconfirmed=sent)
-        failed_again = sum(self._failed_again(case, chunk) for chunk in chunks_of_case)
+        failed_again = sum(self._failed_again(case, chunk) for chunk in work)
         result = Confirmation(0, sent, failed_again, sent - failed_again)
         details = {"sent": sent, "failed_again": failed_again, "unconfirmed": result.unconfirmed}
         self._record(case, decision, "confirmed", details)
@@ -136,15 +140,6 @@ class ConfirmCase:
         cursor = self._ledger.redrive_cursor(work_list.redrive_id(decision.work, chunk.index))
         return cursor.sent if cursor else 0
 
-    def _wait_seconds(self, case: Case, decision: Decision, sent: int) -> int:
-        """The first run after the redrive notes when all was sent; how long it is until it may be judged."""
-        redriven_at = next((e.at for e in self._cases.events(case.id) if e.kind == "redriven"), None)
-        if redriven_at is None:
-            redriven_at = self._record(case, decision, "redriven", {"sent": sent})
-        passed = (self._clock.now() - parse_time(redriven_at)).total_seconds()
-        left = self._policies().policy_for(case.consumer).confirm_after_seconds - passed
-        return max(0, -int(-left // 1))
-
     def _failed_again(self, case: Case, chunk: WorkChunk) -> int:
         records = chunk.read(self._vault).values()
         stream = chunks.stream_name(case.stream_arn)
@@ -152,12 +147,9 @@ class ConfirmCase:
         places = [(r.lineage.origin, Origin(r.stream.shard_id, r.stream.sequence_number)) for r in records]
         return sum(origin in last and last[origin] != place for origin, place in places)
 
-    def _record(self, case: Case, decision: Decision, kind: str, details: dict[str, int]) -> str:
-        at = format_time(self._clock.now())
-        self._cases.record_event(
-            case.id,
-            CaseEvent(
-                decision.digest, at, kind, MACHINE, MACHINE, case.status, case.status, decision.digest, details=details
-            ),
-        )
-        return at
+    def _record(self, case: Case, decision: Decision, kind: str, details: dict[str, int]) -> None:
+        if any(event.kind == kind for event in self._cases.events(case.id)):
+            return
+        at, status = format_time(self._clock.now()), case.status
+        event = CaseEvent(decision.digest, at, kind, MACHINE, MACHINE, status, status, decision.digest)
+        self._cases.record_event(case.id, replace(event, details=details))

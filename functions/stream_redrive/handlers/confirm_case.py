@@ -14,12 +14,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Confirm, unless it is too early.
 
     Args:
-        event: {"case_id"}
+        event: {"case_id", "confirmation": the result of the first call; absent in that}
 
     Returns:
-        {"wait_seconds": until it may be said, 0 when it is, "sent", "failed_again", "unconfirmed"}
+        {"wait_seconds": until it must be called again, 0 when it is said, "sent", "failed_again", "unconfirmed"}
     """
-    result = bootstrap.confirm_case(context)(event["case_id"])
+    result = bootstrap.confirm_case(context)(event["case_id"], waited="confirmation" in event)
     logger.info("confirmed", extra=result.to_dict())
     count(RecordsFailedAgain=result.failed_again)
     return result.to_dict()
