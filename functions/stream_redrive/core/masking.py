@@ -14,10 +14,10 @@ def masked_payload(data: bytes, decoder: Decoder) -> object:
     document = payload.document()
     if document is None and payload.format() not in ("json", "gzip+json"):
         return f"<{payload.format()}, {len(data)} bytes>"
-    return masked(document)
+    return mask(document)
 
 
-def masked(value: object, depth: int = MAX_DEPTH) -> object:
+def mask(value: object, depth: int = MAX_DEPTH) -> object:
     """A JSON value with each of its scalars replaced by its type and length.
 
     Names of fields stay, shortened and printable; of what is deeper than depth or longer than MAX_ENTRIES only how
@@ -25,23 +25,21 @@ def masked(value: object, depth: int = MAX_DEPTH) -> object:
     """
     match value:
         case dict() if depth:
-            shown = {printable(name)[:MAX_NAME]: masked(value[name], depth - 1) for name in list(value)[:MAX_ENTRIES]}
+            shown = {printable(name)[:MAX_NAME]: mask(value[name], depth - 1) for name in list(value)[:MAX_ENTRIES]}
             return shown if len(value) <= MAX_ENTRIES else {**shown, "…": f"<{len(value) - MAX_ENTRIES} more>"}
         case list() if depth:
-            entries = [masked(entry, depth - 1) for entry in value[:MAX_ENTRIES]]
+            entries = [mask(entry, depth - 1) for entry in value[:MAX_ENTRIES]]
             return entries if len(value) <= MAX_ENTRIES else [*entries, f"<{len(value) - MAX_ENTRIES} more>"]
         case dict() | list():
             return f"<{'object' if isinstance(value, dict) else 'array'}, {len(value)} entries>"
-        case str():
-            return f"<string, {len(value)} characters>"
-        case bool():
-            return "<boolean>"
-        case None:
-            return "<null>"
-        case int():
-            return "<integer>"
-        case _:
-            return "<number>"
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return f"<string, {len(value)} characters>"
+    names: dict[object, str] = {bool: "boolean", int: "integer", type(None): "null"}
+    return f"<{names.get(type(value), 'number')}>"
 
 
 def printable(text: str) -> str:

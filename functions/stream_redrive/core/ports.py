@@ -444,3 +444,13 @@ class CaseStore(Protocol):
 
     def token(self, case_id: str) -> str | None:
         """The task token; it never leaves the back end."""
+
+
+class TaskTokens(Protocol):
+    """The tasks of a state machine that wait for an answer."""
+
+    def succeed(self, token: str, output: str) -> bool:
+        """Give a task its output, JSON; False when it doesn't wait any more."""
+
+    def fail(self, token: str, error: str) -> bool:
+        """Let a task fail with an error of this name; False when it doesn't wait any more."""
