@@ -95,3 +95,12 @@ class ParkIncidentSettings(Settings):
 
     vault_bucket: str = _variable("VAULT_BUCKET")
     poison_queue_url: str = _variable("POISON_QUEUE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class CasesApiSettings(Settings):
+    """Settings of CasesApi."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
