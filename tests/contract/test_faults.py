@@ -16,6 +16,7 @@ from botocore.exceptions import (
 )
 
 from stream_redrive.adapters import clients
+from stream_redrive.adapters.cases import DynamoCaseStore
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
@@ -23,8 +24,9 @@ from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
 from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
+from stream_redrive.core.cases import CaseEvent, Note, Person
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
-from stream_redrive.core.ports import PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import HandOver, PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
@@ -34,6 +36,8 @@ from tests.support.wire import Answer, Wire, broken, refusal, reply
 PLACE = Origin(SHARD_ID, "1")
 COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
 QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0)
+NOTE = Note("2026-01-05T12:00:00.000Z", Person("arn"), "text")
+EVENT = CaseEvent("operation", NOTE.at, "noted", "arn", "api")
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
 
 
@@ -53,6 +57,10 @@ def reader(client: Any) -> KinesisReader:
 
 def ledger(client: Any) -> DynamoLedger:
     return DynamoLedger(client, TABLE, MemoryClock())
+
+
+def cases(client: Any) -> DynamoCaseStore:
+    return DynamoCaseStore(client, TABLE, MemoryClock())
 
 
 def read(client: Any) -> object:
@@ -80,6 +88,11 @@ CALLS = [
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).steps_done("id")),
     Call("dynamodb:BatchWriteItem", clients.dynamodb, lambda c: ledger(c).mark_done("id", "step")),
     Call("dynamodb:Query", clients.dynamodb, lambda c: ledger(c).reports_of("f", "s", SHARD_ID, "1", "2")),
+    Call("dynamodb:GetItem", clients.dynamodb, lambda c: cases(c).case("kind-1")),
+    Call("dynamodb:Query", clients.dynamodb, lambda c: cases(c).hand_overs()),
+    Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: cases(c).add_note("kind-1", NOTE, EVENT)),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: cases(c).save_token("kind-1", "token")),
+    Call("dynamodb:DeleteItem", clients.dynamodb, lambda c: cases(c).delivered("kind-1", HandOver.START)),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,
@@ -149,6 +162,7 @@ BUSY = [
     "TooManyRequestsException",
     "RequestLimitExceeded",  # DynamoDB
     "TransactionInProgressException",  # DynamoDB: botocore repeats a transaction that is still under way
+    "TransactionConflictException",  # DynamoDB: a transaction holds the item at this moment
     "ExecutionLimitExceeded",  # Step Functions: a million executions are open
     "RequestTimeout",  # S3, HTTP 400: the body came too slowly
 ]

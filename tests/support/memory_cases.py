@@ -54,11 +54,10 @@ class MemoryCaseStore:
     def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
         assert len(pieces) <= 40
         with self._lock:
-            held = self.all[case.id]
-            marks = [self._mark(piece, held.fingerprint) for piece in pieces]
+            held, marks = self.all.get(case.id), [self._mark(piece, case.fingerprint) for piece in pieces]
             if all(mark == case.id for mark in marks):
                 return True
-            if held.status is not CaseStatus.OPEN or any(marks):
+            if held is None or held.status is not CaseStatus.OPEN or any(marks):
                 return False
             records = held.records + sum(len(piece.lines) for piece in pieces)
             self._put(replace(held, revision=held.revision + 1, records=records, last_joined_at=at))

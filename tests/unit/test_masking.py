@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_redrive.core.masking import MAX_DEPTH, MAX_ENTRIES, masked, masked_payload, printable
+from stream_redrive.core.masking import MAX_DEPTH, MAX_ENTRIES, mask, masked_payload, printable
 from stream_redrive.core.policy import Decoder
 
 
@@ -56,23 +56,23 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_no_value_shows(value: object) -> None:
-    shown = scalars(masked(value))
+    shown = scalars(mask(value))
     assert all(text.startswith("<") and text.endswith(">") for text in shown)
     assert not shown & scalars(value)
 
 
 def test_a_large_document_is_shown_in_part() -> None:
-    wide = masked({"rows": [0] * 1_000, **{f"field-{n}": n for n in range(1_000)}})
+    wide = mask({"rows": [0] * 1_000, **{f"field-{n}": n for n in range(1_000)}})
     assert isinstance(wide, dict)
     assert wide["…"] == f"<{1_001 - MAX_ENTRIES} more>"
     assert wide["rows"][-1] == f"<{1_000 - MAX_ENTRIES} more>"
     deep: object = 1
     for _ in range(MAX_DEPTH + 5):
         deep = [deep]
-    assert json.dumps(masked(deep)).count("[") == MAX_DEPTH
-    assert "<array, 1 entries>" in json.dumps(masked(deep))
+    assert json.dumps(mask(deep)).count("[") == MAX_DEPTH
+    assert "<array, 1 entries>" in json.dumps(mask(deep))
 
 
 def test_what_would_move_a_cursor_is_visible() -> None:
     assert printable("a\x1b[2Jb\u202ec\n✓") == "a\\x1b[2Jb\\u202ec\\n✓"
-    assert masked({"\x1b[2J": 1}) == {"\\x1b[2J": "<integer>"}
+    assert mask({"\x1b[2J": 1}) == {"\\x1b[2J": "<integer>"}

@@ -1,7 +1,5 @@
 """Requests: bodies and queries of the cases API, read strictly. What is wrong is named, unknown fields too."""
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -10,10 +8,7 @@ from typing import Any
 
 import fastjsonschema
 
-from stream_redrive.core.cases import Action
 from stream_redrive.core.deciding import Word
-from stream_redrive.core.json_patch import parse_patch
-from stream_redrive.core.planning import Request
 from stream_redrive.core.refusals import MalformedRequest, RequestTooLarge
 
 SCHEMA_PATH = Path(__file__).with_name("requests.schema.json")
@@ -43,21 +38,6 @@ def read_body(text: str, name: str) -> dict[str, Any]:
         raise MalformedRequest(exc.message.replace("data", "the body", 1)) from exc
     found: dict[str, Any] = body
     return found
-
-
-def to_request(body: Mapping[str, Any]) -> Request:
-    """What a plan or a decision asks for.
-
-    Raises:
-        MalformedRequest, InvalidPatch.
-    """
-    return Request(
-        action=Action(body["action"]),
-        only=frozenset(body["only"]) if "only" in body else None,
-        left_out=frozenset(body.get("except", ())),
-        patch=parse_patch(body["patch"]) if "patch" in body else (),
-        replacement=_payload(body["replacement"]) if "replacement" in body else None,
-    )
 
 
 def to_word(body: Mapping[str, Any]) -> Word:
@@ -103,13 +83,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _payload(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise MalformedRequest("the replacement is no base64") from exc
 
 
 def _refuse_unknown(query: Mapping[str, str], *known: str) -> None:

@@ -131,22 +131,25 @@ class CaseDesk:
             self._store.add_note(name, note, event)
             return note
 
-    def plan(self, call: Call, name: str, request: Request) -> Plan:
-        """What a decision would do. A case that is decided or expired has no plan."""
+    def plan(self, call: Call, name: str, fields: Mapping[str, Any]) -> Plan:
+        """What a decision would do. A case that is decided or expired has no plan. fields: those of a Request."""
         with self._refusals(call, name, "plan"):
             _signed(call)
-            case = self._case(name)
+            case, request = self._case(name), Request.of(fields)
             self._refuse_late(case)
             found = self._plan(case, request)
             shown = {"action": request.action.value, "eligible": found.records.eligible, "total": found.records.total}
             self._record(case, call, "planned", shown, found)
             return found
 
-    def decide(self, call: Call, name: str, request: Request, word: Word) -> Case:
+    def decide(self, call: Call, name: str, fields: Mapping[str, Any], word: Word) -> Case:
         """Decide, or be the second person to say so; the case as it then stands.
 
         The work list is in the vault before the decision is in the ledger. The workflow is told at once if it waits;
         else the sweep tells it.
+
+        Args:
+            fields: those of a Request; of an approval, its action is enough.
 
         Raises:
             Refusal: nothing was changed.
@@ -165,6 +168,7 @@ class CaseDesk:
                 _check_text("a reason", word.reason)
                 _check_text("a ticket", word.ticket)
                 self._refuse_late(case)
+                request = Request.of(fields)
                 decision = self._approved(case, request, word, person, approvers)
                 people = 1 if decision else people_needed(request.action, policy)
                 decision = decision or self._proposed(case, request, word, person, policy, version)

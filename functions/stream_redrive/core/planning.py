@@ -13,7 +13,7 @@ from stream_redrive.core.case_records import Held, part_of, read_lines, record_i
 from stream_redrive.core.cases import Action, Case, Person, Piece
 from stream_redrive.core.editing import Editor, Ineligible
 from stream_redrive.core.errors import VaultObjectMissing
-from stream_redrive.core.json_patch import Operation
+from stream_redrive.core.json_patch import Operation, parse_patch
 from stream_redrive.core.masking import masked_payload
 from stream_redrive.core.policy import Decoder, Policy
 from stream_redrive.core.ports import Clock, Vault
@@ -59,6 +59,25 @@ class Request:
             raise MalformedRequest("only names no record")
         if self.replacement is not None and (self.only is None or len(self.only) != 1):
             raise MalformedRequest("a replacement is for exactly one record, which only names")
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Request":
+        """Read a request: action, only, except, patch and replacement (base64), as the API takes them.
+
+        Raises:
+            MalformedRequest, InvalidPatch.
+        """
+        try:
+            replacement = base64.b64decode(fields["replacement"], validate=True) if "replacement" in fields else None
+        except ValueError as exc:
+            raise MalformedRequest("the replacement is no base64") from exc
+        return cls(
+            action=Action(fields["action"]),
+            only=frozenset(fields["only"]) if "only" in fields else None,
+            left_out=frozenset(fields.get("except", ())),
+            patch=parse_patch(fields["patch"]) if "patch" in fields else (),
+            replacement=replacement,
+        )
 
     def means(self, record: str) -> bool:
         """Whether a record is meant."""

@@ -1,6 +1,6 @@
 """What the use cases need from the outside. Each port has an AWS adapter and an in-memory one; one suite holds both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -202,6 +202,12 @@ class Ledger(Protocol):
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         """Write that these records are in quarantine."""
 
+    def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
+        """By origin: the place of its redriven copy that came into quarantine last; those without one are left out."""
+
+    def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
+        """Write what was decided about records in quarantine: REDRIVEN, EDITED, DISCARDED or KEPT."""
+
     def steps_done(self, incident_id: str) -> set[str]:
         """The names that mark_done was called with."""
 
@@ -227,15 +233,33 @@ class PoisonMessage:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a search of the queue came to. removed: how many messages. complete: no message is left that it didn't see:
+    none is in other hands, and it was not cut short by its time.
+    """
+
+    removed: int
+    complete: bool
+
+
 class PoisonQueue(Protocol):
     """The queue of what waits for a person."""
 
     def send(self, messages: Sequence[PoisonMessage]) -> None:
         """Send messages, each once however often the step runs within the queue's deduplication window."""
 
+    def remove(self, wanted: Callable[[str, Mapping[str, str]], bool], most: int) -> Removal:
+        """Delete messages and give all others back; a run that is killed gives them back within five minutes.
+
+        Args:
+            wanted: whether a message of this body and these attributes shall go.
+            most: how many there are at most; the search ends with the last of them.
+        """
+
 
 class Executions(Protocol):
-    """The redrive state machine."""
+    """A state machine."""
 
     def start(self, name: str, body: str) -> None:
         """Start an execution.
@@ -246,6 +270,9 @@ class Executions(Protocol):
 
     def status(self, name: str) -> str:
         """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED."""
+
+    def running(self) -> set[str]:
+        """The names of those that run; may lack one that was started a moment ago."""
 
 
 class ExecutionExists(Exception):
@@ -444,6 +471,13 @@ class CaseStore(Protocol):
 
     def token(self, case_id: str) -> str | None:
         """The task token; it never leaves the back end."""
+
+
+class ApproverTopic(Protocol):
+    """The topic that those listen to who decide about cases."""
+
+    def publish(self, subject: str, text: str) -> None:
+        """Tell them, at least once. subject: at most 100 printable ASCII characters."""
 
 
 class TaskTokens(Protocol):

@@ -20,7 +20,7 @@ from stream_redrive.core.ports import (
     StreamReader,
     StreamWriter,
 )
-from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
+from stream_redrive.core.records import Origin, Record, StreamRecord
 
 STOP_BEFORE_SECONDS = 60.0
 # What a shard takes in a second.
@@ -236,5 +236,5 @@ def _due_seconds(call: Sequence[Positioned], pace: float | None) -> float:
 
 
 def _copy(record: Record, place: Origin) -> RedrivenCopy:
-    lineage = Lineage(record.lineage.origin, record.lineage.attempt + 1)
+    lineage = replace(record.lineage, attempt=record.lineage.attempt + 1)
     return RedrivenCopy(place, lineage, Origin(record.stream.shard_id, record.stream.sequence_number))

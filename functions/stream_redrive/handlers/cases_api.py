@@ -50,14 +50,14 @@ def view_record(case_id: str) -> dict[str, Any]:
 @app.post("/cases/<case_id>/plans")
 def plan_decision(case_id: str) -> dict[str, Any]:
     """What a decision would do."""
-    return asdict(_desk().plan(_call(), case_id, requests.to_request(_body("plan"))))
+    return asdict(_desk().plan(_call(), case_id, _body("plan")))
 
 
 @app.post("/cases/<case_id>/decisions")
 def decide(case_id: str) -> dict[str, Any]:
     """Decide, or approve what is proposed."""
     body = _body("decision")
-    return asdict(_desk().decide(_call(), case_id, requests.to_request(body), requests.to_word(body)))
+    return asdict(_desk().decide(_call(), case_id, body, requests.to_word(body)))
 
 
 @app.post("/cases/<case_id>/notes")
