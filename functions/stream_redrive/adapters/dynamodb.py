@@ -189,7 +189,7 @@ class DynamoLedger(LedgerTable):
         )
         self._write_all(
             {
-                **_key(_record_pk(stream, record.origin), "RETURNED"),
+                **item_key(_record_pk(stream, record.origin), "RETURNED"),
                 "copy_shard": {"S": record.place.shard_id},
                 "copy_sequence": {"S": record.place.sequence_number},
                 "expires_at": self._expiry(),
@@ -201,20 +201,20 @@ class DynamoLedger(LedgerTable):
     def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
         """Consistent BatchGetItem, 100 a call."""
         found: dict[Origin, Origin] = {}
-        for batch in _batches(dict.fromkeys(origins), MAX_BATCH_GET):
+        for batch in batches(dict.fromkeys(origins), MAX_BATCH_GET):
             by_key = {_record_pk(stream, origin): origin for origin in batch}
-            for item in self._get_all([_key(pk, "RETURNED") for pk in by_key]):
+            for item in self._get_all([item_key(pk, "RETURNED") for pk in by_key]):
                 found[by_key[item["pk"]["S"]]] = Origin(item["copy_shard"]["S"], item["copy_sequence"]["S"])
         return found
 
     def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
         """Updates, 100 a transaction; the same again when a step runs again."""
-        for batch in _batches(dict.fromkeys(places), MAX_TRANSACTION):
+        for batch in batches(dict.fromkeys(places), MAX_TRANSACTION):
             updates: Any = [
                 {
                     "Update": {
                         "TableName": self._table,
-                        "Key": _key(_record_pk(stream, place), "QUARANTINE"),
+                        "Key": item_key(_record_pk(stream, place), "QUARANTINE"),
                         "UpdateExpression": "SET #state = :state",
                         "ExpressionAttributeNames": {"#state": "state"},
                         "ExpressionAttributeValues": {":state": {"S": state}},
@@ -222,7 +222,7 @@ class DynamoLedger(LedgerTable):
                 }
                 for place in batch
             ]
-            for attempt in range(_MAX_ROUNDS):
+            for attempt in range(MAX_ROUNDS):
                 try:
                     with faults_of("dynamodb:TransactWriteItems"):
                         self._client.transact_write_items(TransactItems=updates)
