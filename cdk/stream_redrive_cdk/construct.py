@@ -5,6 +5,7 @@ from typing import Any
 
 from aws_cdk import Duration, Names, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -19,6 +20,7 @@ from constructs import Construct
 
 from stream_redrive_cdk import storage
 from stream_redrive_cdk.alarms import Alarms
+from stream_redrive_cdk.api import CasesApi
 from stream_redrive_cdk.cases import CaseWorkflow
 from stream_redrive_cdk.functions import RedriveFunctions
 from stream_redrive_cdk.intake import Intake
@@ -156,6 +158,15 @@ class StreamRedrive(Construct):
             removal_policy=removal_policy,
         )
         self._intake.feed(self._workflow.start_redrive, window=window)
+        self._api = CasesApi(
+            self,
+            "Api",
+            functions=functions,
+            resources=resources,
+            case_machine=self._cases.state_machine,
+            log_retention=log_retention,
+            removal_policy=removal_policy,
+        )
 
         alarms = Alarms(self, "Alarms", topic=alarm_topic)
         alarms.watch_outcomes(self.service_name)
@@ -230,6 +241,23 @@ class StreamRedrive(Construct):
         an imported consumer, which can't be given a variable from here, the synthesis says which one to set.
         """
         self._mappings.let_report(consumer, self._ledger, self._encryption_key)
+
+    def grant_viewer(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` see the cases and their records, masked."""
+        self._api.grant_look(grantee)
+
+    def grant_operator(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` see all of a case, payloads too, plan, write notes, and decide if the policy lists it.
+
+        With an empty `approval.approvers` every operator decides.
+        """
+        self._api.grant_look(grantee)
+        self._api.grant_act(grantee)
+
+    @property
+    def api_url(self) -> str:
+        """Where people's requests about cases go; they are signed for `execute-api`."""
+        return self._api.url
 
     @property
     def on_failure(self) -> lambda_.IEventSourceDlq:

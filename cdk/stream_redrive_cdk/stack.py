@@ -56,6 +56,7 @@ class StreamRedriveStack(Stack):
             ("VaultBucketName", self.redrive.vault.bucket_name),
             ("PoisonQueueUrl", self.redrive.poison_queue.queue_url),
             ("LedgerTableName", self.redrive.ledger.table_name),
+            ("ApiUrl", self.redrive.api_url),
             ("PolicyParameterName", self.redrive.policy_parameter.parameter_name),
         ):
             CfnOutput(self, name, value=value)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stream_redrive.core.capture import CaptureRecords
     from stream_redrive.core.classify import ClassifyRecords
     from stream_redrive.core.closing import CloseIncident, ParkIncident
+    from stream_redrive.core.deciding import CaseDesk
     from stream_redrive.core.policy_cache import PolicyCache
     from stream_redrive.core.quarantine import QuarantineRecords
     from stream_redrive.core.redrive import RedriveRecords
@@ -246,6 +247,26 @@ def sweep_cases(context: "LambdaContext") -> "SweepCases":
         HandingOver(cases, tokens, own.vault_bucket),
         clock,
         own.grace_seconds,
+    )
+
+
+def cases_api(context: "LambdaContext") -> "CaseDesk":
+    """The use cases of CasesApi."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
+    from stream_redrive.core.deciding import CaseDesk
+    from stream_redrive.core.handing_over import HandingOver
+
+    own, clock = settings.CasesApiSettings.load(), _clock(context)
+    cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
+    policies = policy_cache(own.policy_parameter)
+    return CaseDesk(
+        cases,
+        S3Vault(clients.s3(), own.vault_bucket),
+        lambda: policies.current(clock.now()),
+        HandingOver(cases, StepFunctionsTaskTokens(clients.stepfunctions()), own.vault_bucket),
+        clock,
     )
 
 

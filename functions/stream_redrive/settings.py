@@ -159,3 +159,12 @@ class SweepCasesSettings(Settings):
     ledger_table: str = _variable("LEDGER_TABLE")
     state_machine_arn: str = _variable("CASE_STATE_MACHINE_ARN")
     grace_seconds: float = _variable("REMINDER_GRACE_SECONDS")
+
+
+@dataclass(frozen=True, slots=True)
+class CasesApiSettings(Settings):
+    """Settings of CasesApi."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
