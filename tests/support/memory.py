@@ -1,7 +1,7 @@
 """In-memory adapters of every port. They pass the same contract tests as the AWS ones."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
@@ -184,6 +184,10 @@ class MemoryVault:
             return self.objects[key]
         except KeyError as exc:
             raise VaultObjectMissing(key) from exc
+
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        self.objects[key] = change(self.get(key))
+        return self.objects[key]
 
     def list(self, prefix: str) -> Sequence[StoredObject]:
         return [StoredObject(k, len(self.objects[k])) for k in sorted(self.objects) if k.startswith(prefix)]

@@ -1,6 +1,6 @@
 """What the use cases need from the outside. Each port has an AWS adapter and an in-memory one; one suite holds both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,6 +121,20 @@ class Vault(Protocol):
             VaultObjectMissing: no such object.
         """
 
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        """Write what `change` makes of the object, and of nothing but what is there when it is written.
+
+        Args:
+            change: may be asked several times; nothing is written when it gives back what it was given.
+
+        Returns:
+            what the object then holds.
+
+        Raises:
+            VaultObjectMissing: no such object.
+            WriteConflict: others write it again and again.
+        """
+
     def list(self, prefix: str) -> Sequence[StoredObject]:
         """The objects below a prefix, sorted by key."""
 
@@ -154,7 +168,7 @@ class RedrivenCopy:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
-    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object."""
+    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object. case: the id of its case."""
 
     place: Origin
     origin: Origin
@@ -162,6 +176,7 @@ class QuarantinedRecord:
     verdict: str
     chunk_key: str
     line: int
+    case: str
 
 
 class Ledger(Protocol):
