@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from stream_redrive.core.records import Origin
 from tests.support.build import CONSUMER, STREAM_ARN, incident, notice_of
 from tests.support.cuts import Cuts
 from tests.support.interleaving import Interleaving
-from tests.support.memory import START
+from tests.support.memory import START, MemoryVault
 from tests.support.memory_cases import MemoryCaseStore
 from tests.support.scene import STREAM_NAME, Scene
 
@@ -329,6 +330,33 @@ def decide(scene: Scene, store: MemoryCaseStore, fingerprints: set[str], chance:
                     left_over_of=case.id,
                 )
             store.commit(CaseChange(decided, successor=successor))
+
+
+def test_a_run_that_comes_late_does_not_rename_what_another_has_joined() -> None:
+    scene = Scene(default="held")
+    earlier, failed = scene.fail(scene.produce(b"w")), scene.fail(scene.produce(b"x"))
+    scene.quarantine(earlier)
+    cut_before_the_join(scene, failed)
+    first = move(scene, the_only(scene), CaseStatus.DECIDED)
+    between = scene.fail(scene.produce(b"y"))
+    late = Scene(default="held")
+    late.ledger, late.queue, late.cases, late.clock = scene.ledger, scene.queue, scene.cases, scene.clock
+
+    class Stalled(MemoryVault):
+        def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+            """The second case comes and goes, and another run joins the third, before this run goes on."""
+            scene.quarantine(between)
+            move(scene, scene.cases.all[f"{first.fingerprint}-2"], CaseStatus.DECIDED)
+            scene.quarantine(failed)
+            super().revise(key, change)
+            raise ServiceUnreachable("killed")
+
+    late.vault = Stalled()
+    late.vault.objects = scene.vault.objects
+    with pytest.raises(ServiceUnreachable):
+        late.quarantine(failed)
+    assert case_ids(scene, failed) == [f"{first.fingerprint}-3"]
+    assert_consistent(scene, [earlier, between, failed])
 
 
 def in_some_order(seed: int) -> tuple[Scene, list[Incident]]:
