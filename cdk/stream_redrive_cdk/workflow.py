@@ -1,8 +1,6 @@
 """The seven functions and the state machine that calls them, with the permissions of each."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
@@ -17,7 +15,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from stream_redrive_cdk import permissions as may
-from stream_redrive_cdk.assets import REDRIVE_DEFINITION
+from stream_redrive_cdk.assets import REDRIVE_DEFINITION, definition
 from stream_redrive_cdk.functions import RedriveFunctions
 
 _LONG = Duration.minutes(15)
@@ -81,7 +79,8 @@ class RedriveWorkflow(Construct):
             environment={"VAULT_BUCKET": have.vault.bucket_name, "LEDGER_TABLE": have.ledger.table_name},
             permissions=[
                 may.write_objects(have.vault, "captured/", "incidents/"),
-                may.read_objects(have.vault, "captured/", "incidents/"),
+                # The records of a case's redrive that is under way look like what is captured.
+                may.read_objects(have.vault, "captured/", "incidents/", "quarantine/", "cases/"),
                 may.list_objects(have.vault, "captured/"),
                 may.use_ledger(have.ledger, "PutItem", "GetItem", "BatchGetItem", "Query"),
                 *may.encrypt(have.vault_key),
@@ -219,15 +218,10 @@ class RedriveWorkflow(Construct):
         return sfn.StateMachine(
             self,
             "Redrive",
-            definition_body=sfn.DefinitionBody.from_string(_compact(REDRIVE_DEFINITION)),
+            definition_body=sfn.DefinitionBody.from_string(definition(REDRIVE_DEFINITION)),
             definition_substitutions={f"{function.node.id}Arn": function.function_arn for function in called},
             role=role,
             tracing_enabled=True,
             # Without execution data: states' inputs hold references, but an error text may quote a record.
             logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=False),
         )
-
-
-def _compact(definition: Path) -> str:
-    # Without its indentation the definition takes a third of the room in the template.
-    return json.dumps(json.loads(definition.read_text(encoding="utf-8")), separators=(",", ":"))

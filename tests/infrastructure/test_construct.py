@@ -240,7 +240,11 @@ def test_your_own_bucket_topic_and_names_are_used(stacks: Mapping[str, Synthesis
     assert readable(environment["VAULT_BUCKET"]) == "Bucket"
     assert environment["POWERTOOLS_SERVICE_NAME"] == "payments-redrive"
     assert environment["REDRIVE_SETTLE_SECONDS"] == "2"
-    assert {readable({"Ref": name}) for name in own.of_type("AWS::SNS::Topic")} == {"Notices", "OnCall"}
+    assert {readable({"Ref": name}) for name in own.of_type("AWS::SNS::Topic")} == {
+        "Notices",
+        "OnCall",
+        "Approvers",
+    }
     assert readable(own.one("AWS::SNS::Subscription")["TopicArn"]) == "Notices"
     assert own.one("AWS::SSM::Parameter")["Value"] == '{"default":{"max_attempts":5}}'
 

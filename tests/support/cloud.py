@@ -18,7 +18,7 @@ import pytest
 from moto import mock_aws
 
 from stream_redrive import bootstrap
-from stream_redrive.adapters import clients
+from stream_redrive.adapters import clients, sqs
 from stream_redrive.adapters.clock import LambdaClock
 from tests.support import build
 
@@ -33,6 +33,15 @@ STEPS = {
     "CloseIncident": "close_incident",
     "ParkIncident": "park_incident",
 }
+CASE_STEPS = {
+    "TakeOverRecords": "take_over_records",
+    "NotifyApprovers": "notify_approvers",
+    "ReviewCase": "review_case",
+    "RedriveChunk": "redrive_chunk",
+    "ConfirmCase": "confirm_case",
+    "SettleCase": "settle_case",
+}
+INTEGRATIONS = {"InvokeAndWaitArn": "lambda:invoke.waitForTaskToken", "GetObjectArn": "s3:getObject"}
 VAULT, TABLE, QUEUE, PARAMETER, STREAM = "vault", "ledger", "poison.fifo", "/redrive/policy", "orders-stream"
 ENVIRONMENT = {
     "VAULT_BUCKET": VAULT,
@@ -40,6 +49,9 @@ ENVIRONMENT = {
     "POLICY_PARAMETER": PARAMETER,
     "POISON_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}",
     "REDRIVE_STATE_MACHINE_ARN": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:redrive",
+    "CASE_STATE_MACHINE_ARN": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:case",
+    "APPROVAL_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:approvers",
+    "REMINDER_GRACE_SECONDS": "120",
     "REDRIVE_SETTLE_SECONDS": "1",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "StreamRedrive",
@@ -163,8 +175,8 @@ class Cloud:
 
     def poison_messages(self) -> list[dict[str, Any]]:
         """All messages of the poison queue, which keeps them."""
-        sqs, found = self.client("sqs"), []
-        while batch := sqs.receive_message(
+        queue, found = self.client("sqs"), []
+        while batch := queue.receive_message(
             QueueUrl=ENVIRONMENT["POISON_QUEUE_URL"], MaxNumberOfMessages=10, VisibilityTimeout=600
         ).get("Messages"):
             found += [json.loads(message["Body"]) for message in batch]
@@ -211,6 +223,7 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         lambda self, env, wait_seconds: cloud.slept.append(wait_seconds),
     )
     monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
+    monkeypatch.setattr(sqs, "LONG_POLL_SECONDS", 0)
     clear_caches()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
@@ -226,6 +239,7 @@ def clear_caches() -> None:
         clients.kinesis,
         clients.kinesis_once,
         clients.s3,
+        clients.sns,
         clients.sqs,
         clients.ssm,
         clients.stepfunctions,
@@ -250,12 +264,15 @@ def _create(cloud: Cloud, shards: int) -> None:
     create_table(cloud.client("dynamodb"))
     cloud.client("sqs").create_queue(QueueName=QUEUE, Attributes={"FifoQueue": "true"})
     cloud.client("ssm").put_parameter(Name=PARAMETER, Value="{}", Type="String")
-    for state, module in STEPS.items():
+    cloud.client("sns").create_topic(Name="approvers")
+    for state, module in {**STEPS, **CASE_STEPS, "StartRedrive": "start_redrive", "SweepCases": "sweep_cases"}.items():
         cloud.handlers[state] = importlib.import_module(f"stream_redrive.handlers.{module}").handler
-    cloud.handlers["StartRedrive"] = importlib.import_module("stream_redrive.handlers.start_redrive").handler
-    definition = (STATE_MACHINES / "redrive.asl.json").read_text()
-    for state in STEPS:
-        definition = definition.replace(f"${{{state}Arn}}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{state}")
-    cloud.client("stepfunctions").create_state_machine(
-        name="redrive", definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/redrive"
-    )
+    for name, steps in (("redrive", STEPS), ("case", CASE_STEPS)):
+        definition = (STATE_MACHINES / f"{name}.asl.json").read_text()
+        for state in steps:
+            definition = definition.replace(f"${{{state}Arn}}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{state}")
+        for placeholder, resource in INTEGRATIONS.items():
+            definition = definition.replace(f"${{{placeholder}}}", f"arn:aws:states:::{resource}")
+        cloud.client("stepfunctions").create_state_machine(
+            name=name, definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        )

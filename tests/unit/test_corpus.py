@@ -17,6 +17,7 @@ from stream_redrive.core.policy import Verdict
 from stream_redrive.core.records import Origin, StreamRecord
 from stream_redrive.core.redrive import RedriveRecords
 from stream_redrive.core.reports import FailureReport
+from stream_redrive.core.sending import Sender
 from tests.support.build import incident, notice_of
 from tests.support.scene import STREAM_NAME, Scene
 
@@ -170,7 +171,8 @@ def run(family: Family, *, reported: bool) -> Outcome:
             else:
                 outcome.ends[label[origin], "quarantined"] += 1
                 outcome.reasons.add(verdict.reason)
-        redrive = RedriveRecords(scene.vault, scene.ledger, scene.stream, scene.stream, scene.clock, 1)
+        send = Sender(scene.ledger, scene.stream, scene.stream, scene.clock, 1)
+        redrive = RedriveRecords(scene.vault, send)
         redrive(work, "stream")
     outcome.ends.update((label[number], "processed") for number in processed)
     return outcome

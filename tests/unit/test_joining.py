@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from stream_redrive.core.case_records import records_digest
 from stream_redrive.core.cases import Action, Case, CaseStatus, Decision, Person
 from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.errors import ServiceUnreachable, WriteConflict
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.joining import MAX_PIECES, records_digest
 from stream_redrive.core.notices import format_time, parse_time
-from stream_redrive.core.ports import CaseChange, HandOver
+from stream_redrive.core.ports import MAX_PIECES, CaseChange, HandOver
 from stream_redrive.core.quarantine import QuarantineManifest
 from stream_redrive.core.records import Origin
 from tests.support.build import CONSUMER, STREAM_ARN, incident, notice_of

@@ -17,7 +17,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
 
-from stream_redrive.core import chunks, packing, redrive
+from stream_redrive.core import chunks, packing, sending
 from tests.support import build
 from tests.support.cloud import ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
 
@@ -79,7 +79,7 @@ class Scissors:
 def cloud_with(scissors: Scissors) -> Iterator[Cloud]:
     with pytest.MonkeyPatch.context() as monkeypatch, small_aws(monkeypatch, shards=2) as cloud:
         monkeypatch.setattr(chunks, "MAX_RECORDS", CHUNK_RECORDS)
-        monkeypatch.setattr(redrive, "pack", partial(packing.pack, max_records=CALL_RECORDS))
+        monkeypatch.setattr(sending, "pack", partial(packing.pack, max_records=CALL_RECORDS))
         cloud.set_policy({"default": {"decoder": "json", "backoff": {"base_seconds": 0, "max_seconds": 0}}})
         make = BaseClient._make_api_call
         monkeypatch.setattr(

@@ -3,7 +3,8 @@
 Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
     RECORD#<stream>#<shard id>#<number>, LINEAGE     origin and attempt of a redriven record
-    RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
+    RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine, and what was decided
+    RECORD#<stream>#<shard id>#<number>, RETURNED    of an origin: which copy came into quarantine last
     REPORT#<function>#<stream>#<shard id>, <number>  what the consumer reported of a record
     OPEN#<stream>, <incident id>                     an incident whose redrive is under way
     INCIDENT#<id>, REDRIVE                           how far its redrive has come
@@ -188,6 +189,52 @@ class DynamoLedger(LedgerTable):
             }
             for record in records
         )
+        self._write_all(
+            {
+                **item_key(_record_pk(stream, record.origin), "RETURNED"),
+                "copy_shard": {"S": record.place.shard_id},
+                "copy_sequence": {"S": record.place.sequence_number},
+                "expires_at": self._expiry(),
+            }
+            for record in records
+            if record.place != record.origin
+        )
+
+    def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
+        """Consistent BatchGetItem, 100 a call."""
+        found: dict[Origin, Origin] = {}
+        for batch in batches(dict.fromkeys(origins), MAX_BATCH_GET):
+            by_key = {_record_pk(stream, origin): origin for origin in batch}
+            for item in self._get_all([item_key(pk, "RETURNED") for pk in by_key]):
+                found[by_key[item["pk"]["S"]]] = Origin(item["copy_shard"]["S"], item["copy_sequence"]["S"])
+        return found
+
+    def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
+        """Updates, 100 a transaction; the same again when a step runs again."""
+        for batch in batches(dict.fromkeys(places), MAX_TRANSACTION):
+            updates: Any = [
+                {
+                    "Update": {
+                        "TableName": self._table,
+                        "Key": item_key(_record_pk(stream, place), "QUARANTINE"),
+                        "UpdateExpression": "SET #state = :state",
+                        "ExpressionAttributeNames": {"#state": "state"},
+                        "ExpressionAttributeValues": {":state": {"S": state}},
+                    }
+                }
+                for place in batch
+            ]
+            for attempt in range(MAX_ROUNDS):
+                try:
+                    with faults_of("dynamodb:TransactWriteItems"):
+                        self._client.transact_write_items(TransactItems=updates)
+                    break
+                except ClientError as exc:
+                    if error_code(exc) != "TransactionCanceledException":
+                        raise
+                    self._clock.sleep(min(0.05 * 2**attempt, 2))  # another transaction is at one of the items
+            else:
+                raise ServiceBusy("marks of settled records are contended")
 
     def steps_done(self, incident_id: str) -> set[str]:
         """Consistent Query of the incident's marks."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# Actor and channel of what nobody but the service itself did.
+MACHINE = "case-workflow"
+
 
 class CaseStatus(StrEnum):
     """Where a case stands.

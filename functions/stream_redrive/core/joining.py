@@ -5,7 +5,6 @@ only where that case takes no more records and the incident's mark doesn't say t
 closed once never takes any again, so no run can join what another has renamed.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,16 @@ from datetime import timedelta
 from typing import Any
 
 from stream_redrive.core import chunks
+from stream_redrive.core.case_records import records_digest
 from stream_redrive.core.cases import Case, CaseEvent, CaseStatus, Piece, case_id
 from stream_redrive.core.errors import WriteConflict
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.policy import Approval
-from stream_redrive.core.ports import CaseChange, CaseStore, Clock, Ledger, QuarantinedRecord, Vault
-from stream_redrive.core.records import Origin, to_json
+from stream_redrive.core.ports import MAX_PIECES, CaseChange, CaseStore, Clock, Ledger, QuarantinedRecord, Vault
+from stream_redrive.core.records import Origin
 
 ACTOR = "QuarantineRecords"
-MAX_PIECES = 40
 _MAX_ROUNDS = 20
 
 Line = dict[str, Any]
@@ -202,14 +201,6 @@ class Joining:
 
     def _now(self) -> str:
         return format_time(self._clock.now())
-
-
-def records_digest(lines: Sequence[Line]) -> str:
-    """SHA-256 of the lines' places and payload digests, in their order."""
-    found = hashlib.sha256()
-    for line in lines:
-        found.update(to_json([line["shard_id"], line["sequence_number"], line["sha256"]]).encode())
-    return found.hexdigest()
 
 
 def _taking(kind: str, latest: Case | None) -> str:

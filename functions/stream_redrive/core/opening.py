@@ -1,11 +1,10 @@
 """Opening: a workflow for each case that an incident's records have opened."""
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 
+from stream_redrive.core.approval import seconds_left
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.notices import parse_time
 from stream_redrive.core.ports import CaseStore, Clock, ExecutionExists, Executions, HandOver
 from stream_redrive.core.records import to_json
 
@@ -31,8 +30,7 @@ class OpenCases:
     def _start(self, case_id: str) -> None:
         case = self._cases.case(case_id)
         if case is not None:
-            left = (parse_time(case.remind_at) - self._clock.now()).total_seconds()
-            body = {"case_id": case_id, "wait_seconds": max(1, math.ceil(left))}
+            body = {"case_id": case_id, "wait_seconds": seconds_left(case, self._clock.now())}
             # A run before this one may have started it, and been cut before it could say so.
             with suppress(ExecutionExists):
                 self._executions.start(case_id, to_json(body))
