@@ -153,6 +153,7 @@ class StreamRedrive(Construct):
             "Workflow",
             functions=functions,
             resources=resources,
+            case_machine=self._cases.state_machine,
             settle=settle or Duration.seconds(15),
             log_retention=log_retention,
             removal_policy=removal_policy,

@@ -1,4 +1,4 @@
-"""The seven functions and the state machine that calls them, with the permissions of each."""
+"""The redrive state machine, its functions and the one that starts it, with the permissions of each."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Resources:
 
 
 class RedriveWorkflow(Construct):
-    """The redrive state machine, the function that starts it, and the six that it calls."""
+    """The redrive state machine, the function that starts it, and those that it calls."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class RedriveWorkflow(Construct):
         *,
         functions: RedriveFunctions,
         resources: Resources,
+        case_machine: sfn.IStateMachine,
         settle: Duration,
         log_retention: logs.RetentionDays,
         removal_policy: RemovalPolicy,
@@ -62,6 +63,7 @@ class RedriveWorkflow(Construct):
                 self.capture_records,
                 self._classify_records(),
                 self._quarantine_records(),
+                self._open_cases(case_machine),
                 self.redrive_records,
                 self._close_incident(),
                 self._park_incident(),
@@ -121,13 +123,34 @@ class RedriveWorkflow(Construct):
                 "VAULT_BUCKET": have.vault.bucket_name,
                 "LEDGER_TABLE": have.ledger.table_name,
                 "POISON_QUEUE_URL": have.poison_queue.queue_url,
+                "POLICY_PARAMETER": have.policy_parameter.parameter_name,
             },
             permissions=[
-                may.read_objects(have.vault, "captured/", "incidents/"),
+                may.read_objects(have.vault, "captured/", "incidents/", "quarantine/"),
                 may.write_objects(have.vault, "quarantine/", "incidents/"),
                 may.send_messages(have.poison_queue),
-                may.use_ledger(have.ledger, "Query", "BatchWriteItem"),
+                may.use_ledger(
+                    have.ledger, "Query", "GetItem", "BatchGetItem", "BatchWriteItem", "PutItem", "UpdateItem"
+                ),
+                may.read_policy(have.policy_parameter),
                 *may.encrypt(have.vault_key, have.encryption_key),
+            ],
+            timeout=_LONG,
+        )
+
+    def _open_cases(self, case_machine: sfn.IStateMachine) -> lambda_.Function:
+        have = self._resources
+        return self._functions.create(
+            "OpenCases",
+            "starts the workflow of each case that records have opened",
+            environment={
+                "LEDGER_TABLE": have.ledger.table_name,
+                "CASE_STATE_MACHINE_ARN": case_machine.state_machine_arn,
+            },
+            permissions=[
+                may.use_ledger(have.ledger, "Query", "GetItem", "DeleteItem"),
+                may.allow(["states:StartExecution"], case_machine.state_machine_arn),
+                *may.decrypt(have.encryption_key),
             ],
             timeout=_LONG,
         )

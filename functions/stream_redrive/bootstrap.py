@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stream_redrive.core.classify import ClassifyRecords
     from stream_redrive.core.closing import CloseIncident, ParkIncident
     from stream_redrive.core.deciding import CaseDesk
+    from stream_redrive.core.opening import OpenCases
     from stream_redrive.core.policy_cache import PolicyCache
     from stream_redrive.core.quarantine import QuarantineRecords
     from stream_redrive.core.redrive import RedriveRecords
@@ -75,16 +76,35 @@ def classify_records(context: "LambdaContext") -> "ClassifyRecords":
 
 def quarantine_records(context: "LambdaContext") -> "QuarantineRecords":
     """The use case of QuarantineRecords."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
     from stream_redrive.adapters.dynamodb import DynamoLedger
     from stream_redrive.adapters.s3 import S3Vault
     from stream_redrive.adapters.sqs import SqsPoisonQueue
     from stream_redrive.core.quarantine import QuarantineRecords
 
     own, clock = settings.QuarantineRecordsSettings.load(), _clock(context)
+    policies = policy_cache(own.policy_parameter)
     return QuarantineRecords(
         S3Vault(clients.s3(), own.vault_bucket),
         SqsPoisonQueue(clients.sqs(), own.poison_queue_url, clock),
         DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        lambda: policies.current(clock.now()),
+        clock,
+    )
+
+
+def open_cases(context: "LambdaContext") -> "OpenCases":
+    """The use case of OpenCases."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
+    from stream_redrive.core.opening import OpenCases
+
+    own, clock = settings.OpenCasesSettings.load(), _clock(context)
+    return OpenCases(
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        StepFunctionsExecutions(clients.stepfunctions(), own.state_machine_arn),
+        clock,
     )
 
 

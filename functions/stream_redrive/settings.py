@@ -71,6 +71,15 @@ class QuarantineRecordsSettings(Settings):
     vault_bucket: str = _variable("VAULT_BUCKET")
     ledger_table: str = _variable("LEDGER_TABLE")
     poison_queue_url: str = _variable("POISON_QUEUE_URL")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCasesSettings(Settings):
+    """Settings of OpenCases."""
+
+    ledger_table: str = _variable("LEDGER_TABLE")
+    state_machine_arn: str = _variable("CASE_STATE_MACHINE_ARN")
 
 
 @dataclass(frozen=True, slots=True)

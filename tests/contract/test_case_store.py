@@ -151,14 +151,14 @@ def test_a_case_that_is_not_there_is_not_changed(store: CaseStore) -> None:
     assert store.case(case_id(KIND, 1)) is None
 
 
-def test_the_same_change_twice_is_one(store: CaseStore) -> None:
-    first = opened(store)
-    change = CaseChange(
-        replace(first, revision=2, status=CaseStatus.DECIDED, decision=DECISION), hand_overs=[HandOver.DECIDED]
-    )
-    assert store.commit(change)
-    assert store.commit(change)
-    assert the(store.case(first.id)).revision == 2
+def test_of_two_equal_changes_one_is_made(store: CaseStore) -> None:
+    opening = CaseChange(case(records=4), pieces=[piece(0)])
+    assert store.commit(opening)
+    assert not store.commit(replace(opening, pieces=[piece(0, "two")]))
+    change = CaseChange(replace(opening.case, revision=2, status=CaseStatus.DECIDED, decision=DECISION))
+    assert [store.commit(change) for _ in range(3)] == [True, False, False]
+    assert the(store.case(opening.case.id)).revision == 2
+    assert store.joined("two") == {}
 
 
 def test_of_a_change_that_is_refused_nothing_is_kept(store: CaseStore) -> None:

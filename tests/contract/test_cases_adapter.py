@@ -67,16 +67,19 @@ def test_a_commit_whose_answer_was_lost_is_repeated_as_the_same_one() -> None:
     assert len(wire.requests) == 3
 
 
-@pytest.mark.usefixtures("aws")
-def test_a_commit_that_is_repeated_after_its_token_was_forgotten_is_still_the_same_one() -> None:
-    create_table(boto3.client("dynamodb"))
-    table = DynamoCaseStore(clients.dynamodb(), TABLE, MemoryClock())
-    assert table.commit(CaseChange(case()))
-    change = CaseChange(replace(case(), revision=2, status=CaseStatus.DECIDED, decision=DECISION))
-    assert table.commit(change)
-    assert table.commit(change)
-    other = replace(change.case, decision=replace(DECISION, by=replace(ALICE, arn="somebody else")))
-    assert not table.commit(CaseChange(other))
+def test_a_commit_that_went_through_unheard_is_known_by_its_own_write_and_by_nothing_less() -> None:
+    def stored_case(ours: bool) -> Answer:
+        def answer(request: Any) -> Any:
+            item = wire.requests[0]["TransactItems"][0]["Put"]["Item"]
+            return reply({"Item": item if ours else {**item, "write": {"S": "another"}}})(request)
+
+        return answer
+
+    for ours in (True, False):
+        clients.dynamodb.cache_clear()
+        table, wire, _ = store(broken(TIMEOUT), cancelled(FAILED), stored_case(ours))
+        assert table.commit(CaseChange(case(revision=2))) is ours
+        assert len(wire.requests) == 3
 
 
 def test_a_join_that_is_refused_is_looked_up_before_it_is_believed() -> None:

@@ -31,11 +31,11 @@ from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
 from tests.support.memory import START, MemoryClock
-from tests.support.wire import Answer, Wire, broken, refusal, reply
+from tests.support.wire import Answer, Wire, broken, refusal, reply, stored
 
 PLACE = Origin(SHARD_ID, "1")
 COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
-QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0)
+QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0, "kind-1")
 NOTE = Note("2026-01-05T12:00:00.000Z", Person("arn"), "text")
 EVENT = CaseEvent("operation", NOTE.at, "noted", "arn", "api")
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
@@ -78,6 +78,8 @@ CALLS = [
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put_new("key", b"x")),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put("key", b"x")),
     Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).get("key")),
+    Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).revise("key", bytes)),
+    Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).revise("key", bytes.upper), (stored("body"),)),
     Call("s3:ListObjectsV2", clients.s3, lambda c: S3Vault(c, VAULT).list("captured/")),
     Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: ledger(c).claim("id", SHARD_ID, [("1", "2")])),
     Call("dynamodb:BatchGetItem", clients.dynamodb, lambda c: ledger(c).lineage_of("s", [PLACE])),

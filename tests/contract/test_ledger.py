@@ -58,7 +58,9 @@ def scan_quarantine() -> dict[tuple[str, Origin], QuarantinedRecord]:
             item["verdict"]["S"],
             item["chunk_key"]["S"],
             int(item["line"]["N"]),
+            item["case"]["S"],
         )
+        assert item["state"]["S"] == "QUARANTINED"
     return found
 
 
@@ -215,7 +217,7 @@ def test_of_two_runs_that_begin_together_one_wins(ledger: Ledger) -> None:
 def quarantined(number: int) -> QuarantinedRecord:
     origin = Origin(SHARD_ID, str(number))
     return QuarantinedRecord(
-        Origin(SHARD_ID, str(HIGH + number)), origin, "payload-decode", "poison", "quarantine/a/0", number
+        Origin(SHARD_ID, str(HIGH + number)), origin, "payload-decode", "poison", "quarantine/a/0", number, "kind-1"
     )
 
 

@@ -29,6 +29,7 @@ def test_every_function_of_the_design_has_its_handler() -> None:
         "close_incident",
         "confirm_case",
         "notify_approvers",
+        "open_cases",
         "park_incident",
         "quarantine_records",
         "redrive_chunk",

@@ -28,9 +28,10 @@ FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] =
     ),
     "quarantine_records": (
         settings.QuarantineRecordsSettings,
-        {"VAULT_BUCKET", "LEDGER_TABLE", "POISON_QUEUE_URL"},
+        {"VAULT_BUCKET", "LEDGER_TABLE", "POISON_QUEUE_URL", "POLICY_PARAMETER"},
         {**INCIDENT, "execution_arn": "arn"},
     ),
+    "open_cases": (settings.OpenCasesSettings, {"LEDGER_TABLE", "CASE_STATE_MACHINE_ARN"}, INCIDENT),
     "redrive_records": (
         settings.RedriveRecordsSettings,
         {"VAULT_BUCKET", "LEDGER_TABLE", "REDRIVE_SETTLE_SECONDS"},
@@ -75,9 +76,9 @@ def test_a_function_names_every_variable_it_misses(function: str, monkeypatch: p
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_complete_environment_is_read(function: str) -> None:
     kind, variables, _ = FUNCTIONS[function]
-    loaded = kind.load({**dict.fromkeys(variables, "7"), "VAULT_BUCKET": "vault"})
+    loaded = kind.load(dict.fromkeys(variables, "7"))
     read = {entry.metadata["variable"]: getattr(loaded, entry.name) for entry in fields(loaded)}
-    assert read == {**{name: 7.0 if name.endswith("SECONDS") else "7" for name in variables}, "VAULT_BUCKET": "vault"}
+    assert read == {name: 7.0 if name.endswith("SECONDS") else "7" for name in variables}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -37,7 +37,7 @@ PREFIXES = {
     "cases": ("CaptureRecords", "TakeOverRecords", "RedriveChunk", "ConfirmCase", "SettleCase", "CasesApi"),
 }
 FUNCTIONS = sorted(
-    {*(name for names in PREFIXES.values() for name in names), "ParkIncident", "ReviewCase", "SweepCases"}
+    {*(name for names in PREFIXES.values() for name in names), "OpenCases", "ParkIncident", "ReviewCase", "SweepCases"}
 )
 EXECUTIONS = "Resource::arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution"
 ACCEPTED = {

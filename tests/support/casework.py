@@ -105,7 +105,7 @@ class Casework:
                 STREAM_NAME,
                 incident,
                 [
-                    QuarantinedRecord(place_of(r.stream), r.lineage.origin, "consumer-error", "poison", key, line)
+                    QuarantinedRecord(place_of(r.stream), r.lineage.origin, "consumer-error", "poison", key, line, name)
                     for line, r in enumerate(held)
                 ],
             )

@@ -29,6 +29,7 @@ STEPS = {
     "CaptureRecords": "capture_records",
     "ClassifyRecords": "classify_records",
     "QuarantineRecords": "quarantine_records",
+    "OpenCases": "open_cases",
     "RedriveRecords": "redrive_records",
     "CloseIncident": "close_incident",
     "ParkIncident": "park_incident",
@@ -229,7 +230,17 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
         _create(cloud, shards)
         yield cloud
+        _end_cases(cloud)
     clear_caches()
+
+
+def _end_cases(cloud: Cloud) -> None:
+    """End the workflows that wait for a decision: their threads outlive the cloud otherwise."""
+    stepfunctions = cloud.client("stepfunctions")
+    machine = ENVIRONMENT["CASE_STATE_MACHINE_ARN"]
+    for execution in stepfunctions.list_executions(stateMachineArn=machine)["executions"]:
+        if execution["status"] == "RUNNING":
+            stepfunctions.stop_execution(executionArn=execution["executionArn"])
 
 
 def clear_caches() -> None:

@@ -186,6 +186,10 @@ class MemoryVault:
         except KeyError as exc:
             raise VaultObjectMissing(key) from exc
 
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        self.objects[key] = change(self.get(key))
+        return self.objects[key]
+
     def list(self, prefix: str) -> Sequence[StoredObject]:
         return [StoredObject(k, len(self.objects[k])) for k in sorted(self.objects) if k.startswith(prefix)]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stream_redrive.core.cases import Case, CaseEvent, CaseStatus, Note, Piece
-from stream_redrive.core.ports import CaseChange, HandOver
+from stream_redrive.core.ports import MAX_PIECES, CaseChange, HandOver
 
 _ENDED = (CaseStatus.CLOSED, CaseStatus.EXPIRED)
 
@@ -52,7 +52,7 @@ class MemoryCaseStore:
             return dict(self._joined.get(incident_id, {}))
 
     def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
-        assert len(pieces) <= 40
+        assert len(pieces) <= MAX_PIECES
         with self._lock:
             held, marks = self.all.get(case.id), [self._mark(piece, case.fingerprint) for piece in pieces]
             if all(mark == case.id for mark in marks):
@@ -66,11 +66,9 @@ class MemoryCaseStore:
             return True
 
     def commit(self, change: CaseChange) -> bool:
-        assert len(change.pieces) + len(change.taken_over) <= 40
+        assert len(change.pieces) + len(change.taken_over) <= MAX_PIECES
         with self._lock:
             case, held, successor = change.case, self.all.get(change.case.id), change.successor
-            if held == case:
-                return True
             if case.revision == 1:
                 fits = held is None and self._is_next(case)
             else:

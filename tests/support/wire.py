@@ -39,6 +39,11 @@ def document(body: str) -> Answer:
     return lambda request: _response(request, 200, body.encode(), {"Content-Type": "application/xml"})
 
 
+def stored(body: str, tag: str = '"tag"') -> Answer:
+    """HTTP 200 of S3 with an object."""
+    return lambda request: _response(request, 200, body.encode(), {"ETag": tag})
+
+
 def refusal(code: str, status: int = 400, **fields: Any) -> Answer:
     """An error reply, in the language of whichever service is asked."""
 

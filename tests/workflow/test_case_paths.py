@@ -148,7 +148,7 @@ def test_silence_brings_a_reminder_and_then_the_end(cloud: Cloud, work: Casework
     assert work.standing(case).status is CaseStatus.EXPIRED
     assert work.history(case)[-1] == "expired"
     assert len(cloud.poison_messages()) == 8
-    assert states_in_quarantine(cloud, cloud.stream_records()[:1]) == [None]
+    assert states_in_quarantine(cloud, cloud.stream_records()[:1]) == ["QUARANTINED"]
 
 
 def expire(work: Casework, case: Case) -> None:
@@ -246,7 +246,7 @@ def test_what_comes_back_is_counted(cloud: Cloud, work: Casework) -> None:
 
 def entry_of(copy: Any, original: Any) -> Any:
     places = casework.place_of(copy), casework.place_of(original)
-    return QuarantinedRecord(*places, "consumer-error", "poison", "quarantine/later", 0)
+    return QuarantinedRecord(*places, "consumer-error", "poison", "quarantine/later", 0, "later-1")
 
 
 def test_what_a_decision_left_out_is_the_next_cases(cloud: Cloud, work: Casework) -> None:

@@ -16,6 +16,7 @@ Items (pk, sk):
 
 import json
 import random
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -108,17 +109,11 @@ class DynamoCaseStore(LedgerTable):
 
     def commit(self, change: CaseChange) -> bool:
         """One transaction, with the case's revision, or the kind's generation, as its condition."""
-        case = change.case
+        case, item = change.case, self._case_item(change.case)
         if case.revision == 1:
-            actions = self._opening(case)
+            actions = self._opening(case, item)
         else:
-            actions = [
-                self._put(
-                    self._case_item(case),
-                    "revision = :read",
-                    {":read": {"N": str(case.revision - 1)}},
-                )
-            ]
+            actions = [self._put(item, "revision = :read", {":read": {"N": str(case.revision - 1)}})]
         if case.status in _ENDED:
             key = item_key("CASES#LIVE", f"{case.opened_at}#{case.id}")
             actions.append({"Delete": {"TableName": self._table, "Key": key}})
@@ -127,11 +122,16 @@ class DynamoCaseStore(LedgerTable):
         actions += self._history(case.id, change.events)
         actions += [self._put(self._hand_over_item(case, what)) for what in change.hand_overs if what != HandOver.START]
         if change.successor is not None:
-            actions += [*self._opening(change.successor), *self._history(change.successor.id, change.successor_events)]
-        # It may be our own transaction that got through although its answer did not, and that the client repeated.
-        return self._transact(actions) or self.case(case.id) == case
+            actions += self._opening(change.successor, self._case_item(change.successor))
+            actions += self._history(change.successor.id, change.successor_events)
+        return self._transact(actions) or self._is_ours(item)
 
-    def _opening(self, case: Case) -> list[Item]:
+    def _is_ours(self, item: Item) -> bool:
+        # Our own transaction may have got through although its answer did not, and the client have repeated it.
+        held = self._get({name: item[name] for name in ("pk", "sk")})
+        return held is not None and held.get("write") == item["write"]
+
+    def _opening(self, case: Case, item: Item) -> list[Item]:
         pointer = f"{case.opened_at}#{case.id}"
         latest = {
             **item_key(f"KIND#{case.fingerprint}", "LATEST"),
@@ -145,7 +145,7 @@ class DynamoCaseStore(LedgerTable):
             next_one = self._put(latest, "generation = :before", {":before": {"N": str(case.generation - 1)}})
         return [
             next_one,
-            self._put(self._case_item(case), "attribute_not_exists(pk)"),
+            self._put(item, "attribute_not_exists(pk)"),
             *(self._put(self._expiring(pk, pointer)) for pk in ("CASES#LIVE", "CASES#ALL")),
             self._put(self._hand_over_item(case, HandOver.START)),
         ]
@@ -257,6 +257,8 @@ class DynamoCaseStore(LedgerTable):
         fields = asdict(case)
         counted = {name: {"N": str(fields.pop(name))} for name in ("revision", "records")}
         named = {name: {"S": fields.pop(name)} for name in ("status", "last_joined_at")}
+        # A name for this very write: equal cases may be written by two runs.
+        named["write"] = {"S": uuid.uuid4().hex}
         return {**self._expiring(f"CASE#{case.id}", "CASE"), **counted, **named, "body": {"S": to_json(fields)}}
 
     def _piece_item(self, case: Case, piece: Piece) -> Item:

@@ -182,6 +182,8 @@ class DynamoLedger(LedgerTable):
                 "verdict": {"S": record.verdict},
                 "chunk_key": {"S": record.chunk_key},
                 "line": {"N": str(record.line)},
+                "case": {"S": record.case},
+                "state": {"S": "QUARANTINED"},
                 "incident": {"S": incident_id},
                 "expires_at": self._expiry(),
             }

@@ -121,6 +121,20 @@ class Vault(Protocol):
             VaultObjectMissing: no such object.
         """
 
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        """Write what `change` makes of the object, and of nothing but what is there when it is written.
+
+        Args:
+            change: may be asked several times; nothing is written when it gives back what it was given.
+
+        Returns:
+            what the object then holds.
+
+        Raises:
+            VaultObjectMissing: no such object.
+            WriteConflict: others write it again and again.
+        """
+
     def list(self, prefix: str) -> Sequence[StoredObject]:
         """The objects below a prefix, sorted by key."""
 
@@ -154,7 +168,7 @@ class RedrivenCopy:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
-    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object."""
+    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object. case: the id of its case."""
 
     place: Origin
     origin: Origin
@@ -162,6 +176,7 @@ class QuarantinedRecord:
     verdict: str
     chunk_key: str
     line: int
+    case: str
 
 
 class Ledger(Protocol):
@@ -389,6 +404,10 @@ class HandOver(StrEnum):
     DECIDED = "decided"
 
 
+# Two items a piece, and room for what else a change writes, within the hundred of a transaction.
+MAX_PIECES = 40
+
+
 @dataclass(frozen=True, slots=True)
 class CaseChange:
     """What one transaction does to a case: all of it, or nothing.
@@ -433,7 +452,7 @@ class CaseStore(Protocol):
         """The cases that an incident's records have joined: by index of the chunk and fingerprint."""
 
     def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
-        """Add records to a case that is open, whatever its revision; at most 40 pieces.
+        """Add records to a case that is open, whatever its revision; at most MAX_PIECES.
 
         Returns:
             whether they are in the case, now or from an earlier call; False when it isn't open any more, or one of
@@ -441,7 +460,7 @@ class CaseStore(Protocol):
         """
 
     def commit(self, change: CaseChange) -> bool:
-        """Make a change, with at most 40 pieces of both sorts.
+        """Make a change, with at most MAX_PIECES of both sorts.
 
         Returns:
             whether it is made; False when the case has moved on since it was read, its successor isn't the next

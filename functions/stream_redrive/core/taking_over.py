@@ -7,10 +7,9 @@ from stream_redrive.core import work_list
 from stream_redrive.core.cases import MACHINE, Case, CaseEvent, Piece
 from stream_redrive.core.errors import CaseUnknown, WriteConflict
 from stream_redrive.core.notices import format_time
-from stream_redrive.core.ports import CaseChange, CaseStore, Clock, Vault
+from stream_redrive.core.ports import MAX_PIECES, CaseChange, CaseStore, Clock, Vault
 from stream_redrive.core.redrive_case import decided
 
-MAX_PIECES = 40
 # Records that join move the case's revision on; so often a change is tried on the case as it then is.
 _MAX_ATTEMPTS = 20
 
