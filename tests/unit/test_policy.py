@@ -56,7 +56,7 @@ def test_every_field_of_a_whole_policy_is_read() -> None:
         stages=(2, "10 %", "100%"),
         confirm_after_seconds=60,
         pace=0.5,
-        approval=Approval(12, 7, ("discard",), ("arn:aws:iam::123456789012:role/on-call-*",)),
+        approval=Approval(12, 7, ("discard",), ("role/on-call-*", "role/admin/*", "user/carol")),
     )
 
 
