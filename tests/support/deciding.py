@@ -9,8 +9,8 @@ from typing import Any
 
 from stream_redrive.core import chunks
 from stream_redrive.core.case_records import records_digest
-from stream_redrive.core.cases import Case, CaseEvent, CaseStatus, Piece
-from stream_redrive.core.deciding import Call, CaseDesk, Word
+from stream_redrive.core.cases import Call, Case, CaseEvent, CaseStatus, Piece, Word
+from stream_redrive.core.deciding import CaseDesk
 from stream_redrive.core.handing_over import HandingOver
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.planning import Plan

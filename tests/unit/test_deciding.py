@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stream_redrive.core.cases import CaseStatus
-from stream_redrive.core.deciding import MAX_TEXT, Word
+from stream_redrive.core.cases import CaseStatus, Word
+from stream_redrive.core.deciding import MAX_TEXT
 from stream_redrive.core.errors import RetryableError, ServiceBusy, WriteConflict
 from stream_redrive.core.ports import CaseChange, HandOver
 from stream_redrive.core.refusals import (

@@ -10,7 +10,7 @@ from typing import Any
 from stream_redrive.core import case_records
 from stream_redrive.core.approvers import Approvers
 from stream_redrive.core.case_records import RecordView
-from stream_redrive.core.cases import Action, Case, CaseEvent, CaseStatus, Decision, Note, Person, case_id
+from stream_redrive.core.cases import Action, Call, Case, CaseEvent, CaseStatus, Decision, Note, Person, Word, case_id
 from stream_redrive.core.errors import AccessDenied, RetryableError, WriteConflict
 from stream_redrive.core.handing_over import HandingOver
 from stream_redrive.core.notices import format_time, parse_time
@@ -40,23 +40,6 @@ _MAX_ATTEMPTS = 20
 _CASE_ID = re.compile(r"[0-9a-f]{16}-[1-9][0-9]{0,8}")
 # Characters that change how a line reads: controls but line breaks and tabs, and marks of direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Who asks, as IAM knows them; None: an unsigned caller. operation: groups what the request does."""
-
-    arn: str | None
-    operation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What a person says of a decision. digest: of the plan that they have seen, or of the proposal, to approve it."""
-
-    digest: str
-    reason: str
-    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
