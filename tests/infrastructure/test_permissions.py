@@ -8,11 +8,14 @@ import pytest
 from botocore import xform_name
 from botocore.session import get_session
 
-from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
+from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed, readable
 
 ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
 
 CAPTURED, INCIDENTS, QUARANTINE = "Vault/captured/*", "Vault/incidents/*", "Vault/quarantine/*"
+CASES = "Vault/cases/*"
+CASE_EXECUTIONS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:CasesCase:*"
+MAP_RUNS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:CasesCase/*"
 EXECUTIONS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:WorkflowRedrive:*"
 POLICY = "arn:AWS::Partition:ssm:AWS::Region:AWS::AccountId:parameterPolicy"  # the name brings the slash
 ORDERS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/orders"
@@ -20,7 +23,14 @@ REFUNDS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/refunds"
 STREAMS = {ORDERS_STREAM, REFUNDS_STREAM}
 STREAM_KEY = {"arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000000"}
 
-FUNCTIONS = {
+READ_POLICY = {"ssm:GetParameter": {POLICY}, "ssm:GetParameterHistory": {POLICY}}
+
+
+def on_ledger(*operations: str) -> dict[str, set[str]]:
+    return {f"dynamodb:{operation}": {"Ledger"} for operation in operations}
+
+
+FUNCTIONS: dict[str, dict[str, set[str]]] = {
     "StartRedrive": {
         "states:StartExecution": {"WorkflowRedrive"},
         "states:DescribeExecution": {EXECUTIONS},
@@ -35,7 +45,7 @@ FUNCTIONS = {
         "kinesis:ListShards": STREAMS,
         "kms:Decrypt": STREAM_KEY,
         "s3:PutObject": {CAPTURED, INCIDENTS},
-        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:GetObject": {CAPTURED, INCIDENTS, QUARANTINE, CASES},
         "s3:ListBucket": {"Vault"},
         "dynamodb:PutItem": {"Ledger"},
         "dynamodb:GetItem": {"Ledger"},
@@ -72,6 +82,54 @@ FUNCTIONS = {
     },
     "CloseIncident": {"s3:GetObject": {INCIDENTS}},
     "ParkIncident": {"sqs:SendMessage": {"PoisonQueue"}},
+    "TakeOverRecords": {"s3:GetObject": {CASES}, **on_ledger("GetItem", "Query", "PutItem")},
+    "NotifyApprovers": {
+        "s3:GetObject": {QUARANTINE},
+        "sns:Publish": {"CasesApprovalTopic"},
+        "states:SendTaskSuccess": {"CasesCase"},
+        **READ_POLICY,
+        **on_ledger("GetItem", "Query", "PutItem", "DeleteItem"),
+    },
+    "ReviewCase": {**READ_POLICY, **on_ledger("GetItem", "PutItem", "DeleteItem")},
+    "RedriveChunk": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        "kinesis:PutRecords": STREAMS,
+        "kinesis:ListShards": STREAMS,
+        "kinesis:GetShardIterator": STREAMS,
+        "kinesis:GetRecords": STREAMS,
+        "kms:Decrypt": STREAM_KEY,
+        "kms:GenerateDataKey": STREAM_KEY,
+        **on_ledger("GetItem", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
+    },
+    "ConfirmCase": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        **READ_POLICY,
+        **on_ledger("GetItem", "Query", "BatchGetItem", "PutItem"),
+    },
+    "SettleCase": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        "sqs:ReceiveMessage": {"PoisonQueue"},
+        "sqs:DeleteMessage": {"PoisonQueue"},
+        "sqs:ChangeMessageVisibility": {"PoisonQueue"},
+        "sqs:GetQueueAttributes": {"PoisonQueue"},
+        **on_ledger("GetItem", "Query", "UpdateItem", "BatchWriteItem", "PutItem", "DeleteItem"),
+    },
+    "SweepCases": {
+        "states:StartExecution": {"CasesCase"},
+        "states:ListExecutions": {"CasesCase"},
+        "states:DescribeExecution": {CASE_EXECUTIONS},
+        "states:SendTaskSuccess": {"CasesCase"},
+        "states:SendTaskFailure": {"CasesCase"},
+        **on_ledger("GetItem", "Query", "BatchGetItem", "DeleteItem"),
+    },
+    "CasesApi": {
+        "s3:GetObject": {QUARANTINE},
+        "s3:ListBucket": {"Vault"},
+        "s3:PutObject": {CASES},
+        "states:SendTaskSuccess": {"CasesCase"},
+        **READ_POLICY,
+        **on_ledger("GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"),
+    },
 }
 
 # AWS has no resource-level permission for these two groups.
@@ -91,10 +149,28 @@ TRACING = {  # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xra
     "xray:GetSamplingRules",
     "xray:GetSamplingTargets",
 }
-CALLED_BY_MACHINE = set(FUNCTIONS) - {"StartRedrive"}
+CALLED_BY_CASES = {
+    "TakeOverRecords",
+    "NotifyApprovers",
+    "ReviewCase",
+    "RedriveChunk",
+    "ConfirmCase",
+    "SettleCase",
+}
+CALLED_BY_MACHINE = set(FUNCTIONS) - CALLED_BY_CASES - {"StartRedrive", "SweepCases", "CasesApi"}
 MACHINE = {
     "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_MACHINE},
     **{action: {"*"} for action in LOG_DELIVERY | TRACING},
+}
+# The last three are for a Distributed Map, whose children are executions of the machine itself.
+# https://docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html
+CASE_MACHINE = {
+    "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_CASES},
+    **{action: {"*"} for action in LOG_DELIVERY | TRACING},
+    "s3:GetObject": {CASES},
+    "states:StartExecution": {"CasesCase"},
+    "states:DescribeExecution": {MAP_RUNS},
+    "states:StopExecution": {MAP_RUNS},
 }
 
 # What Lambda calls in the consumer's name. https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
@@ -123,7 +199,8 @@ def own_log(name: str) -> dict[str, set[str]]:
 
 def test_each_role_may_do_exactly_what_its_table_says(plain: SynthesisedStack) -> None:
     expected = {f"Functions{name}Role": {**own_log(name), **actions} for name, actions in FUNCTIONS.items()}
-    assert plain.grants() == {**expected, "WorkflowRedriveRole": MACHINE, **CONSUMERS}
+    machines = {"WorkflowRedriveRole": MACHINE, "CasesCaseRole": CASE_MACHINE}
+    assert plain.grants() == {**expected, **machines, **CONSUMERS}
 
 
 def test_a_consumer_writes_its_own_reports_and_nothing_else(plain: SynthesisedStack) -> None:
@@ -154,15 +231,18 @@ def test_no_action_is_a_pattern(plain: SynthesisedStack) -> None:
     assert not [a for statement in plain.statements() for a in listed(statement["Action"]) if "*" in a]
 
 
-def test_the_capture_may_list_nothing_but_captured_objects(plain: SynthesisedStack) -> None:
-    [condition] = [s["Condition"] for s in plain.statements() if s["Action"] == "s3:ListBucket"]
-    assert condition == {"StringLike": {"s3:prefix": "captured/*"}}
+def test_the_capture_lists_captured_objects_and_the_api_quarantined_ones(plain: SynthesisedStack) -> None:
+    conditions = [
+        s["Condition"]["StringLike"]["s3:prefix"] for s in plain.statements() if s["Action"] == "s3:ListBucket"
+    ]
+    assert sorted(conditions) == ["captured/*", "quarantine/*"]
 
 
 def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: SynthesisedStack) -> None:
     for name, role in plain.of_type("AWS::IAM::Role").items():
         [statement] = role["AssumeRolePolicyDocument"]["Statement"]
-        service = "states" if "WorkflowRedriveRole" in name else "lambda"
+        is_machine = readable({"Ref": name}) in ("WorkflowRedriveRole", "CasesCaseRole")
+        service = "states" if is_machine else "lambda"
         assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
 
 
@@ -171,21 +251,26 @@ CHECKED_AS = {
     "dynamodb:TransactWriteItems": "dynamodb:PutItem",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
+# Updates are parts of transactions only.
+INSIDE_TRANSACTIONS = {"dynamodb:UpdateItem"}
+# Adapters that are not named after their service.
+SERVICE_OF = {"table": "dynamodb", "cases": "dynamodb"}
 SERVICES = {"stepfunctions": "states"}
-BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
 def test_what_is_granted_is_what_the_adapters_call() -> None:
     granted = {action for actions in FUNCTIONS.values() for action in actions if not action.startswith("kms:")}
     assert {
         action for module in ADAPTERS.glob("*.py") for action in called_actions(module)
-    } == granted - BY_LAMBDA_ITSELF
+    } == granted - INSIDE_TRANSACTIONS
 
 
 def called_actions(module: Path) -> set[str]:
     """Return the IAM actions behind the client calls in an adapter that is named after its service."""
-    service = module.stem
+    service = SERVICE_OF.get(module.stem, module.stem)
     if service not in get_session().get_available_services():
         return set()
     operations = {xform_name(name): name for name in get_session().get_service_model(service).operation_names}
@@ -210,6 +295,14 @@ def called_actions(module: Path) -> set[str]:
         ("RedriveRecords", {"kms:Decrypt"}),
         ("CloseIncident", {"kms:Decrypt"}),
         ("ParkIncident", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("TakeOverRecords", {"kms:Decrypt"}),
+        ("NotifyApprovers", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("ReviewCase", {"kms:Decrypt"}),
+        ("RedriveChunk", {"kms:Decrypt"}),
+        ("ConfirmCase", {"kms:Decrypt"}),
+        ("SettleCase", {"kms:Decrypt"}),
+        ("SweepCases", {"kms:Decrypt"}),
+        ("CasesApi", {"kms:Decrypt", "kms:GenerateDataKey"}),
     ],
 )
 def test_each_function_may_use_the_key_no_further_than_it_reads_and_writes(
@@ -233,5 +326,7 @@ def test_the_key_of_the_stream_goes_to_who_reads_or_writes_the_stream(
         ("RedriveFunctionsCaptureRecordsRole", "kms:Decrypt"),
         ("RedriveFunctionsRedriveRecordsRole", "kms:Decrypt"),
         ("RedriveFunctionsRedriveRecordsRole", "kms:GenerateDataKey"),
+        ("RedriveFunctionsRedriveChunkRole", "kms:Decrypt"),
+        ("RedriveFunctionsRedriveChunkRole", "kms:GenerateDataKey"),
         ("OrdersServiceRole", "kms:Decrypt"),
     }

@@ -98,7 +98,7 @@ def listing(folder: Path) -> set[str]:
 
 
 def test_a_foreign_app_can_use_it_twice_in_one_stack(foreign: SynthesisedStack) -> None:
-    assert len(foreign.of_type("AWS::StepFunctions::StateMachine")) == 2
+    assert len(foreign.of_type("AWS::StepFunctions::StateMachine")) == 4
     ours = [
         found
         for found in foreign.of_type("AWS::Lambda::Function").values()

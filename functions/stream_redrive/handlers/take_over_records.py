@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stream_redrive import bootstrap
-from stream_redrive.observability import CASE, logger, metrics
+from stream_redrive.observability import CASE, count, logger, metrics
 
 
 @logger.inject_lambda_context(correlation_id_path=CASE, clear_state=True)
@@ -21,4 +21,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     records = bootstrap.take_over_records(context)(event["case_id"])
     logger.info("taken over", extra={"records": records})
+    count(RecordsTakenOver=records)
     return {"records": records}
