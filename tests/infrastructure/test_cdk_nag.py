@@ -49,16 +49,6 @@ ACCEPTED = {
     **{("AwsSolutions-L1", f"{ROOT}/Functions/{function}"): PYTHON for function in FUNCTIONS},
 }
 
-ACCEPTED |= {
-    ("AwsSolutions-L1", f"{ROOT}/Functions/CasesApi"): PYTHON,
-    **{
-        (f"AwsSolutions-IAM5[Resource::<Vault>/{prefix}/*]", f"{ROOT}/Functions/CasesApiRole/DefaultPolicy"): (
-            BELOW_A_PREFIX
-        )
-        for prefix in ("quarantine", "cases")
-    },
-}
-
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
