@@ -81,7 +81,8 @@ def _desk() -> "CaseDesk":
 
 def _call() -> Call:
     # Without the authorizer's block nobody has checked who asks, whatever else the request says.
-    iam = app.current_event.raw_event["requestContext"].get("authorizer", {}).get("iam", {})
+    authorizer = app.current_event.raw_event["requestContext"].get("authorizer") or {}
+    iam = authorizer.get("iam") or {}
     return Call(iam.get("userArn"), app.lambda_context.aws_request_id)
 
 
