@@ -287,4 +287,4 @@ def test_any_number_of_records_is_marked_as_settled_any_number_of_times(ledger: 
 
 
 def entry(place: Origin, origin: Origin) -> QuarantinedRecord:
-    return QuarantinedRecord(place, origin, "rule", "poison", "quarantine/chunk", 0)
+    return QuarantinedRecord(place, origin, "rule", "poison", "quarantine/chunk", 0, "kind-1")
