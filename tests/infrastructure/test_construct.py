@@ -189,6 +189,7 @@ def test_the_long_steps_may_run_as_long_as_lambda_lets_them(plain: SynthesisedSt
         "capture_records": 900,
         "classify_records": 900,
         "quarantine_records": 900,
+        "open_cases": 900,
         "redrive_records": 900,
         "close_incident": 60,
         "park_incident": 60,

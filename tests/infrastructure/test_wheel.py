@@ -104,6 +104,6 @@ def test_a_foreign_app_can_use_it_twice_in_one_stack(foreign: SynthesisedStack) 
         for found in foreign.of_type("AWS::Lambda::Function").values()
         if found["Handler"].startswith("stream_redrive.handlers.")
     ]
-    assert len(ours) == 14
+    assert len(ours) == 32
     mappings = foreign.of_type("AWS::Lambda::EventSourceMapping").values()
     assert len([found for found in mappings if "DestinationConfig" in found]) == 2

@@ -4,6 +4,7 @@ import base64
 import gzip
 import importlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 from moto import mock_aws
 
 from stream_redrive import bootstrap
@@ -225,6 +227,7 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
     )
     monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
     monkeypatch.setattr(sqs, "LONG_POLL_SECONDS", 0)
+    _one_call_at_a_time(monkeypatch)
     clear_caches()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
@@ -232,6 +235,20 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         yield cloud
         _end_cases(cloud)
     clear_caches()
+
+
+def _one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions run side by side, and moto's stores don't bear two calls at once."""
+    turn, make = threading.Lock(), BaseClient._make_api_call
+
+    def call(client: Any, operation: str, arguments: Any) -> Any:
+        # These two call other services before they answer.
+        if client.meta.service_model.service_name in ("lambda", "stepfunctions"):
+            return make(client, operation, arguments)
+        with turn:
+            return make(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
 
 
 def _end_cases(cloud: Cloud) -> None:
