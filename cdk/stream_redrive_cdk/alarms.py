@@ -65,6 +65,34 @@ class Alarms(Construct):
         ):
             self.alarm(name, metric, text, "execution-failed")
 
+    def watch_cases(self, machine: sfn.StateMachine, sweep: lambda_.IFunction, service_name: str) -> None:
+        """Alarm on cases whose workflow ends badly, and on cases that nobody decides about."""
+        for name, metric, text in (
+            ("CasesFailed", machine.metric_failed(period=_PERIOD), "the workflow of a case failed"),
+            ("CasesTimedOut", machine.metric_timed_out(period=_PERIOD), "the workflow of a case timed out"),
+            ("CasesAborted", machine.metric_aborted(period=_PERIOD), "somebody stopped the workflow of a case"),
+        ):
+            self.alarm(name, metric, text, "case-failed")
+        self.alarm(
+            "SweepErrors",
+            sweep.metric_errors(period=_PERIOD),
+            "SweepCases fails; workflows of cases may miss decisions and reminders",
+            "case-sweep-errors",
+        )
+        self.alarm(
+            "OldestCase",
+            cloudwatch.Metric(
+                namespace=METRICS_NAMESPACE,
+                metric_name="OldestCaseSeconds",
+                dimensions_map={"service": service_name},
+                statistic="Maximum",
+                period=_PERIOD,
+            ),
+            "a case has waited for a decision for more than 7 days; it expires when the policy says so",
+            "oldest-case",
+            threshold=Duration.days(7).to_seconds(),
+        )
+
     def watch_start(self, function: lambda_.IFunction) -> None:
         """Alarm on errors of the function that starts redrives."""
         self.alarm(

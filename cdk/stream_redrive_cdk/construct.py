@@ -5,6 +5,7 @@ from typing import Any
 
 from aws_cdk import Duration, Names, RemovalPolicy, Token
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -19,6 +20,8 @@ from constructs import Construct
 
 from stream_redrive_cdk import storage
 from stream_redrive_cdk.alarms import Alarms
+from stream_redrive_cdk.api import CasesApi
+from stream_redrive_cdk.cases import CaseWorkflow
 from stream_redrive_cdk.consumer_logs import ConsumerLogs
 from stream_redrive_cdk.functions import RedriveFunctions
 from stream_redrive_cdk.intake import Intake
@@ -51,6 +54,8 @@ class StreamRedrive(Construct):
         encryption_key: kms.IKey | None = None,
         on_failure_topic: sns.ITopic | None = None,
         alarm_topic: sns.ITopic | None = None,
+        approval_topic: sns.ITopic | None = None,
+        case_sweep_interval: Duration | None = None,
         intake_window: Duration | None = None,
         intake_visibility: Duration | None = None,
         settle: Duration | None = None,
@@ -69,6 +74,8 @@ class StreamRedrive(Construct):
         encryption_key: encrypts vault, queues, topic and ledger, where they are not your own.
         on_failure_topic: your own topic, for failure notices that come from elsewhere as well.
         alarm_topic: is told when an alarm goes off and when it is over.
+        approval_topic: your own topic of those who decide about poison records; subscribe them to it.
+        case_sweep_interval: how often workflows of cases are looked after (default 1 minute).
         intake_window: how long notices are gathered before a redrive starts (1 to 300 s, default 20 s).
         intake_visibility: how long a notice is hidden from other readers (default 6 min; AWS wants at least
             the 60 s that StartRedrive may take).
@@ -118,40 +125,65 @@ class StreamRedrive(Construct):
         self._policy_parameter = storage.create_policy_parameter(
             self, "Policy", name=f"/stream-redrive/{unique_name}/policy", policy=policy
         )
+        functions = RedriveFunctions(
+            self,
+            "Functions",
+            service_name=self.service_name,
+            powertools_layer=powertools_layer,
+            log_retention=log_retention,
+            removal_policy=removal_policy,
+        )
+        resources = Resources(
+            vault=self._vault,
+            ledger=self._ledger,
+            policy_parameter=self._policy_parameter,
+            intake_queue=self._intake.queue,
+            poison_queue=self._poison_queue,
+            encryption_key=encryption_key,
+        )
+        self._cases = CaseWorkflow(
+            self,
+            "Cases",
+            functions=functions,
+            resources=resources,
+            topic=approval_topic,
+            settle=settle or Duration.seconds(15),
+            sweep_interval=case_sweep_interval or Duration.minutes(1),
+            log_retention=log_retention,
+            removal_policy=removal_policy,
+        )
         self._workflow = RedriveWorkflow(
             self,
             "Workflow",
-            functions=RedriveFunctions(
-                self,
-                "Functions",
-                service_name=self.service_name,
-                powertools_layer=powertools_layer,
-                log_retention=log_retention,
-                removal_policy=removal_policy,
-            ),
-            resources=Resources(
-                vault=self._vault,
-                ledger=self._ledger,
-                policy_parameter=self._policy_parameter,
-                intake_queue=self._intake.queue,
-                poison_queue=self._poison_queue,
-                encryption_key=encryption_key,
-            ),
+            functions=functions,
+            resources=resources,
+            case_machine=self._cases.state_machine,
             settle=settle or Duration.seconds(15),
             log_retention=log_retention,
             removal_policy=removal_policy,
         )
         self._intake.feed(self._workflow.start_redrive, window=window)
+        self._api = CasesApi(
+            self,
+            "Api",
+            functions=functions,
+            resources=resources,
+            case_machine=self._cases.state_machine,
+            log_retention=log_retention,
+            removal_policy=removal_policy,
+        )
 
         alarms = Alarms(self, "Alarms", topic=alarm_topic)
         alarms.watch_outcomes(self.service_name)
         alarms.watch_machine(self._workflow.state_machine)
+        alarms.watch_cases(self._cases.state_machine, self._cases.sweep_cases, self.service_name)
         alarms.watch_start(self._workflow.start_redrive)
         alarms.watch_intake(self._intake.queue, self._intake.dead_letter_queue)
         alarms.watch_poison(self._poison_queue)
 
         self._streams = WatchedStreams(
-            capture_records=self._workflow.capture_records, redrive_records=self._workflow.redrive_records
+            capture_records=self._workflow.capture_records,
+            redriving=[self._workflow.redrive_records, self._cases.redrive_chunk],
         )
         self._logs = ConsumerLogs(self._workflow.classify_records)
         self._probed = GrowingGrant(self._workflow.classify_records, ["lambda:InvokeFunction"])
@@ -239,6 +271,23 @@ class StreamRedrive(Construct):
         if not qualified:
             self._probed.cover(f"{consumer.function_arn}:*")
 
+    def grant_viewer(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` see the cases and their records, masked."""
+        self._api.grant_look(grantee)
+
+    def grant_operator(self, grantee: iam.IGrantable) -> None:
+        """Let `grantee` see all of a case, payloads too, plan, write notes, and decide if the policy lists it.
+
+        With an empty `approval.approvers` every operator decides.
+        """
+        self._api.grant_look(grantee)
+        self._api.grant_act(grantee)
+
+    @property
+    def api_url(self) -> str:
+        """Where people's requests about cases go; they are signed for `execute-api`."""
+        return self._api.url
+
     @property
     def on_failure(self) -> lambda_.IEventSourceDlq:
         """The OnFailure destination for a mapping of your own; its stream also needs `watch`."""
@@ -273,6 +322,16 @@ class StreamRedrive(Construct):
     def state_machine(self) -> sfn.IStateMachine:
         """The redrive state machine: one execution an incident."""
         return self._workflow.state_machine
+
+    @property
+    def case_state_machine(self) -> sfn.IStateMachine:
+        """The case state machine: one execution a case."""
+        return self._cases.state_machine
+
+    @property
+    def approval_topic(self) -> sns.ITopic:
+        """The topic of those who decide about poison records; nobody is subscribed to one that is made here."""
+        return self._cases.topic
 
     @property
     def policy_parameter(self) -> ssm.IStringParameter:

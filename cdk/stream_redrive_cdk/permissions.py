@@ -65,6 +65,12 @@ def poll(queue: sqs.IQueue) -> iam.PolicyStatement:
     return allow(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], queue.queue_arn)
 
 
+def search(queue: sqs.IQueue) -> iam.PolicyStatement:
+    """Allow taking messages off `queue` and giving others back."""
+    actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    return allow([f"sqs:{action}" for action in actions], queue.queue_arn)
+
+
 def read_policy(parameter: ssm.IParameter) -> iam.PolicyStatement:
     """Allow reading the policy and its earlier versions: the last good one stays in force."""
     return allow(["ssm:GetParameter", "ssm:GetParameterHistory"], parameter.parameter_arn)

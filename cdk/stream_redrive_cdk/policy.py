@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastjsonschema
@@ -15,6 +15,8 @@ from stream_redrive_cdk.assets import POLICY_SCHEMA
 MAX_POLICY_BYTES = 8192
 # What the functions fall back on; a test holds that they agree.
 DEFAULT_BACKOFF = {"base_seconds": 30, "max_seconds": 900}
+DEFAULT_APPROVAL: Mapping[str, Sequence[str]] = {"two_person": ("edit", "discard"), "approvers": ()}
+_NESTED = ("backoff", "probe", "approval")
 
 
 def _refuse_reference(uri: str) -> object:
@@ -69,6 +71,11 @@ def _with_names_known(policy: Mapping[str, Any]) -> Any:
     for each in policies:
         if isinstance(each, dict) and isinstance(target := each.get("target"), str):
             each["target"] = _TOKEN.sub("arn:aws:kinesis:us-east-1:111122223333:stream/unknown", target)
+        if isinstance(each, dict) and isinstance(approval := each.get("approval"), dict):
+            approvers = approval.get("approvers")
+            if isinstance(approvers, list) and all(isinstance(pattern, str) for pattern in approvers):
+                # Each name of a resource of the app's own is another one.
+                approval["approvers"] = [_TOKEN.sub(f"unknown-{n}", pattern) for n, pattern in enumerate(approvers)]
     return document
 
 
@@ -85,11 +92,7 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
     """Refuse what each field allows by itself and the functions refuse all the same."""
     base = document.get("default", {})
     merged = {"default": base} | {
-        f"consumers.{name}": {
-            **base,
-            **own,
-            **{field: {**base.get(field, {}), **own.get(field, {})} for field in ("backoff", "probe")},
-        }
+        f"consumers.{name}": {**base, **own, **{key: {**base.get(key, {}), **own.get(key, {})} for key in _NESTED}}
         for name, own in document.get("consumers", {}).items()
     }
     for where, policy in merged.items():
@@ -99,6 +102,11 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
         if policy.get("probe", {}).get("enabled") and policy.get("ordering") == "per_key":
             raise InvalidPolicyError(
                 f"policy.{where}.probe: breaks ordering 'per_key', as it gives records out of order"
+            )
+        approval = DEFAULT_APPROVAL | policy.get("approval", {})
+        if approval["two_person"] and _match_one_person_only(approval["approvers"]):
+            raise InvalidPolicyError(
+                f"policy.{where}.approval.approvers: names one person only, and two_person asks for two"
             )
         ids = [rule["id"] for rule in policy.get("rules", ())]
         if repeated := sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1}):
@@ -112,3 +120,9 @@ def _check_contradictions(document: Mapping[str, Any]) -> None:
         # It raises whatever the broken schema trips: a KeyError, an AttributeError, one of its own.
         except Exception as error:
             raise InvalidPolicyError(f"policy.{where}.schema: not a JSON Schema: {error}") from error
+
+
+def _match_one_person_only(patterns: Sequence[str]) -> bool:
+    # A pattern for a whole role outranks those of its sessions: all of them count as one person.
+    left = [pattern for pattern in patterns if pattern.rpartition("/")[0] not in patterns]
+    return len(left) == 1 and not re.search(r"[*?\[]", left[0])

@@ -53,9 +53,12 @@ class StreamRedriveStack(Stack):
             ("OnFailureTopicArn", self.redrive.on_failure_topic.topic_arn),
             ("IntakeQueueUrl", self.redrive.intake_queue.queue_url),
             ("RedriveStateMachineArn", self.redrive.state_machine.state_machine_arn),
+            ("CaseStateMachineArn", self.redrive.case_state_machine.state_machine_arn),
+            ("ApprovalTopicArn", self.redrive.approval_topic.topic_arn),
             ("VaultBucketName", self.redrive.vault.bucket_name),
             ("PoisonQueueUrl", self.redrive.poison_queue.queue_url),
             ("LedgerTableName", self.redrive.ledger.table_name),
+            ("ApiUrl", self.redrive.api_url),
             ("PolicyParameterName", self.redrive.policy_parameter.parameter_name),
         ):
             CfnOutput(self, name, value=value)

@@ -87,6 +87,7 @@ def create_vault(
             expire("captured", capture_retention),
             expire("incidents", capture_retention),
             expire("quarantine", quarantine_retention),
+            expire("cases", quarantine_retention),
         ],
         removal_policy=removal_policy,
     )

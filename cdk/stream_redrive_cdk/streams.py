@@ -1,27 +1,29 @@
 """The streams that the service may read and write."""
 
+from collections.abc import Sequence
+
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 
 from stream_redrive_cdk.permissions import GrowingGrant
 
-# CaptureRecords reads a notice's range. RedriveRecords writes, and after a cut call reads back what had landed.
+# CaptureRecords reads a notice's range. Who redrives writes, and after a cut call reads back what had landed.
 _CAPTURE = ("kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards")
 _REDRIVE = (*_CAPTURE, "kinesis:PutRecords")
 
 
 class WatchedStreams:
-    """Grants CaptureRecords and RedriveRecords their streams; naming a stream again changes nothing."""
+    """Grants those who read and who redrive their streams; naming a stream again changes nothing."""
 
-    def __init__(self, *, capture_records: lambda_.IFunction, redrive_records: lambda_.IFunction) -> None:
+    def __init__(self, *, capture_records: lambda_.IFunction, redriving: Sequence[lambda_.IFunction]) -> None:
         self._streams = [
             GrowingGrant(capture_records, _CAPTURE),
-            GrowingGrant(redrive_records, _REDRIVE),
+            *(GrowingGrant(function, _REDRIVE) for function in redriving),
         ]
         self._keys = [
             GrowingGrant(capture_records, ["kms:Decrypt"]),
-            GrowingGrant(redrive_records, ["kms:Decrypt", "kms:GenerateDataKey"]),
+            *(GrowingGrant(function, ["kms:Decrypt", "kms:GenerateDataKey"]) for function in redriving),
         ]
 
     def add(self, stream: kinesis.IStream, key: kms.IKey | None) -> None:

@@ -1,8 +1,6 @@
-"""The seven functions and the state machine that calls them, with the permissions of each."""
+"""The redrive state machine, its functions and the one that starts it, with the permissions of each."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
@@ -17,7 +15,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from stream_redrive_cdk import permissions as may
-from stream_redrive_cdk.assets import REDRIVE_DEFINITION
+from stream_redrive_cdk.assets import REDRIVE_DEFINITION, definition
 from stream_redrive_cdk.functions import RedriveFunctions
 
 _LONG = Duration.minutes(15)
@@ -41,7 +39,7 @@ class Resources:
 
 
 class RedriveWorkflow(Construct):
-    """The redrive state machine, the function that starts it, and the six that it calls."""
+    """The redrive state machine, the function that starts it, and those that it calls."""
 
     def __init__(
         self,
@@ -50,6 +48,7 @@ class RedriveWorkflow(Construct):
         *,
         functions: RedriveFunctions,
         resources: Resources,
+        case_machine: sfn.IStateMachine,
         settle: Duration,
         log_retention: logs.RetentionDays,
         removal_policy: RemovalPolicy,
@@ -65,6 +64,7 @@ class RedriveWorkflow(Construct):
                 self.capture_records,
                 self.classify_records,
                 self._quarantine_records(),
+                self._open_cases(case_machine),
                 self.redrive_records,
                 self._close_incident(),
                 self._park_incident(),
@@ -82,7 +82,8 @@ class RedriveWorkflow(Construct):
             environment={"VAULT_BUCKET": have.vault.bucket_name, "LEDGER_TABLE": have.ledger.table_name},
             permissions=[
                 may.write_objects(have.vault, "captured/", "incidents/"),
-                may.read_objects(have.vault, "captured/", "incidents/"),
+                # The records of a case's redrive that is under way look like what is captured.
+                may.read_objects(have.vault, "captured/", "incidents/", "quarantine/", "cases/"),
                 may.list_objects(have.vault, "captured/"),
                 may.use_ledger(have.ledger, "PutItem", "GetItem", "BatchGetItem", "Query"),
                 *may.encrypt(have.vault_key),
@@ -124,13 +125,34 @@ class RedriveWorkflow(Construct):
                 "VAULT_BUCKET": have.vault.bucket_name,
                 "LEDGER_TABLE": have.ledger.table_name,
                 "POISON_QUEUE_URL": have.poison_queue.queue_url,
+                "POLICY_PARAMETER": have.policy_parameter.parameter_name,
             },
             permissions=[
-                may.read_objects(have.vault, "captured/", "incidents/"),
+                may.read_objects(have.vault, "captured/", "incidents/", "quarantine/"),
                 may.write_objects(have.vault, "quarantine/", "incidents/"),
                 may.send_messages(have.poison_queue),
-                may.use_ledger(have.ledger, "Query", "BatchWriteItem"),
+                may.use_ledger(
+                    have.ledger, "Query", "GetItem", "BatchGetItem", "BatchWriteItem", "PutItem", "UpdateItem"
+                ),
+                may.read_policy(have.policy_parameter),
                 *may.encrypt(have.vault_key, have.encryption_key),
+            ],
+            timeout=_LONG,
+        )
+
+    def _open_cases(self, case_machine: sfn.IStateMachine) -> lambda_.Function:
+        have = self._resources
+        return self._functions.create(
+            "OpenCases",
+            "starts the workflow of each case that records have opened",
+            environment={
+                "LEDGER_TABLE": have.ledger.table_name,
+                "CASE_STATE_MACHINE_ARN": case_machine.state_machine_arn,
+            },
+            permissions=[
+                may.use_ledger(have.ledger, "Query", "GetItem", "DeleteItem"),
+                may.allow(["states:StartExecution"], case_machine.state_machine_arn),
+                *may.decrypt(have.encryption_key),
             ],
             timeout=_LONG,
         )
@@ -221,15 +243,10 @@ class RedriveWorkflow(Construct):
         return sfn.StateMachine(
             self,
             "Redrive",
-            definition_body=sfn.DefinitionBody.from_string(_compact(REDRIVE_DEFINITION)),
+            definition_body=sfn.DefinitionBody.from_string(definition(REDRIVE_DEFINITION)),
             definition_substitutions={f"{function.node.id}Arn": function.function_arn for function in called},
             role=role,
             tracing_enabled=True,
             # Without execution data: states' inputs hold references, but an error text may quote a record.
             logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=False),
         )
-
-
-def _compact(definition: Path) -> str:
-    # Without its indentation the definition takes a third of the room in the template.
-    return json.dumps(json.loads(definition.read_text(encoding="utf-8")), separators=(",", ":"))

@@ -14,14 +14,21 @@ from stream_redrive.adapters.clock import LambdaClock
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from stream_redrive.core.approval import NotifyApprovers, ReviewCase
     from stream_redrive.core.capture import CaptureRecords
     from stream_redrive.core.classify import ClassifyRecords
     from stream_redrive.core.closing import CloseIncident, ParkIncident
+    from stream_redrive.core.deciding import CaseDesk
+    from stream_redrive.core.opening import OpenCases
     from stream_redrive.core.policy_cache import PolicyCache
     from stream_redrive.core.quarantine import QuarantineRecords
     from stream_redrive.core.redrive import RedriveRecords
+    from stream_redrive.core.redrive_case import ConfirmCase, RedriveChunk
+    from stream_redrive.core.settling import SettleCase
     from stream_redrive.core.sources import Sources
     from stream_redrive.core.start import StartRedrive
+    from stream_redrive.core.sweeping import SweepCases
+    from stream_redrive.core.taking_over import TakeOverRecords
 
 
 def start_redrive() -> "StartRedrive":
@@ -89,16 +96,35 @@ def sources() -> "Sources":
 
 def quarantine_records(context: "LambdaContext") -> "QuarantineRecords":
     """The use case of QuarantineRecords."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
     from stream_redrive.adapters.dynamodb import DynamoLedger
     from stream_redrive.adapters.s3 import S3Vault
     from stream_redrive.adapters.sqs import SqsPoisonQueue
     from stream_redrive.core.quarantine import QuarantineRecords
 
     own, clock = settings.QuarantineRecordsSettings.load(), _clock(context)
+    policies = policy_cache(own.policy_parameter)
     return QuarantineRecords(
         S3Vault(clients.s3(), own.vault_bucket),
         SqsPoisonQueue(clients.sqs(), own.poison_queue_url, clock),
         DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        lambda: policies.current(clock.now()),
+        clock,
+    )
+
+
+def open_cases(context: "LambdaContext") -> "OpenCases":
+    """The use case of OpenCases."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
+    from stream_redrive.core.opening import OpenCases
+
+    own, clock = settings.OpenCasesSettings.load(), _clock(context)
+    return OpenCases(
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        StepFunctionsExecutions(clients.stepfunctions(), own.state_machine_arn),
+        clock,
     )
 
 
@@ -108,16 +134,17 @@ def redrive_records(context: "LambdaContext") -> "RedriveRecords":
     from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
     from stream_redrive.adapters.s3 import S3Vault
     from stream_redrive.core.redrive import RedriveRecords
+    from stream_redrive.core.sending import Sender
 
     own, clock = settings.RedriveRecordsSettings.load(), _clock(context)
-    return RedriveRecords(
-        S3Vault(clients.s3(), own.vault_bucket),
+    send = Sender(
         DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
         KinesisWriter(clients.kinesis_once()),
         KinesisReader(clients.kinesis()),
         clock,
         own.settle_seconds,
     )
+    return RedriveRecords(S3Vault(clients.s3(), own.vault_bucket), send)
 
 
 def close_incident() -> "CloseIncident":
@@ -135,6 +162,152 @@ def park_incident(context: "LambdaContext") -> "ParkIncident":
 
     own = settings.ParkIncidentSettings.load()
     return ParkIncident(SqsPoisonQueue(clients.sqs(), own.poison_queue_url, _clock(context)), own.vault_bucket)
+
+
+def take_over_records(context: "LambdaContext") -> "TakeOverRecords":
+    """The use case of TakeOverRecords."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.core.taking_over import TakeOverRecords
+
+    own, clock = settings.TakeOverRecordsSettings.load(), _clock(context)
+    return TakeOverRecords(
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock), S3Vault(clients.s3(), own.vault_bucket), clock
+    )
+
+
+def notify_approvers(context: "LambdaContext") -> "NotifyApprovers":
+    """The use case of NotifyApprovers."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.adapters.sns import SnsApproverTopic
+    from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
+    from stream_redrive.core.approval import NotifyApprovers
+    from stream_redrive.core.handing_over import HandingOver
+
+    own, clock = settings.NotifyApproversSettings.load(), _clock(context)
+    cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
+    policies = policy_cache(own.policy_parameter)
+    return NotifyApprovers(
+        cases,
+        S3Vault(clients.s3(), own.vault_bucket),
+        SnsApproverTopic(clients.sns(), own.approval_topic_arn),
+        HandingOver(cases, StepFunctionsTaskTokens(clients.stepfunctions()), own.vault_bucket),
+        lambda: policies.current(clock.now()),
+        clock,
+    )
+
+
+def review_case(context: "LambdaContext") -> "ReviewCase":
+    """The use case of ReviewCase."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.core.approval import ReviewCase
+
+    own, clock = settings.ReviewCaseSettings.load(), _clock(context)
+    policies = policy_cache(own.policy_parameter)
+    return ReviewCase(
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        own.vault_bucket,
+        lambda: policies.current(clock.now()),
+        clock,
+    )
+
+
+def redrive_chunk(context: "LambdaContext") -> "RedriveChunk":
+    """The use case of RedriveChunk."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.dynamodb import DynamoLedger
+    from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.core.redrive_case import RedriveChunk
+    from stream_redrive.core.sending import Sender
+
+    own, clock = settings.RedriveChunkSettings.load(), _clock(context)
+    send = Sender(
+        DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        KinesisWriter(clients.kinesis_once()),
+        KinesisReader(clients.kinesis()),
+        clock,
+        own.settle_seconds,
+    )
+    cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
+    return RedriveChunk(S3Vault(clients.s3(), own.vault_bucket), cases, send)
+
+
+def confirm_case(context: "LambdaContext") -> "ConfirmCase":
+    """The use case of ConfirmCase."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.dynamodb import DynamoLedger
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.core.redrive_case import ConfirmCase
+
+    own, clock = settings.ConfirmCaseSettings.load(), _clock(context)
+    policies = policy_cache(own.policy_parameter)
+    return ConfirmCase(
+        S3Vault(clients.s3(), own.vault_bucket),
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        lambda: policies.current(clock.now()),
+        clock,
+    )
+
+
+def settle_case(context: "LambdaContext") -> "SettleCase":
+    """The use case of SettleCase."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.dynamodb import DynamoLedger
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.adapters.sqs import SqsPoisonQueue
+    from stream_redrive.core.settling import SettleCase
+
+    own, clock = settings.SettleCaseSettings.load(), _clock(context)
+    return SettleCase(
+        S3Vault(clients.s3(), own.vault_bucket),
+        DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock),
+        DynamoLedger(clients.dynamodb(), own.ledger_table, clock),
+        SqsPoisonQueue(clients.sqs(), own.poison_queue_url, clock),
+        clock,
+    )
+
+
+def sweep_cases(context: "LambdaContext") -> "SweepCases":
+    """The use case of SweepCases."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions, StepFunctionsTaskTokens
+    from stream_redrive.core.handing_over import HandingOver
+    from stream_redrive.core.sweeping import SweepCases
+
+    own, clock = settings.SweepCasesSettings.load(), _clock(context)
+    cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
+    tokens = StepFunctionsTaskTokens(clients.stepfunctions())
+    return SweepCases(
+        cases,
+        StepFunctionsExecutions(clients.stepfunctions(), own.state_machine_arn),
+        tokens,
+        HandingOver(cases, tokens, own.vault_bucket),
+        clock,
+        own.grace_seconds,
+    )
+
+
+def cases_api(context: "LambdaContext") -> "CaseDesk":
+    """The use cases of CasesApi."""
+    from stream_redrive.adapters.cases import DynamoCaseStore
+    from stream_redrive.adapters.s3 import S3Vault
+    from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
+    from stream_redrive.core.deciding import CaseDesk
+    from stream_redrive.core.handing_over import HandingOver
+
+    own, clock = settings.CasesApiSettings.load(), _clock(context)
+    cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
+    policies = policy_cache(own.policy_parameter)
+    return CaseDesk(
+        cases,
+        S3Vault(clients.s3(), own.vault_bucket),
+        lambda: policies.current(clock.now()),
+        HandingOver(cases, StepFunctionsTaskTokens(clients.stepfunctions()), own.vault_bucket),
+        clock,
+    )
 
 
 def _clock(context: "LambdaContext") -> LambdaClock:

@@ -5,6 +5,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 # Ids go into a log's fields, not into dimensions: each new dimension value is a new, billed metric.
 CORRELATION = "incident.id"
+CASE = "case_id"
 
 logger = Logger()
 metrics = Metrics(namespace="StreamRedrive")

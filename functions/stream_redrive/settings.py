@@ -71,6 +71,15 @@ class QuarantineRecordsSettings(Settings):
     vault_bucket: str = _variable("VAULT_BUCKET")
     ledger_table: str = _variable("LEDGER_TABLE")
     poison_queue_url: str = _variable("POISON_QUEUE_URL")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCasesSettings(Settings):
+    """Settings of OpenCases."""
+
+    ledger_table: str = _variable("LEDGER_TABLE")
+    state_machine_arn: str = _variable("CASE_STATE_MACHINE_ARN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +104,76 @@ class ParkIncidentSettings(Settings):
 
     vault_bucket: str = _variable("VAULT_BUCKET")
     poison_queue_url: str = _variable("POISON_QUEUE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverRecordsSettings(Settings):
+    """Settings of TakeOverRecords."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyApproversSettings(Settings):
+    """Settings of NotifyApprovers."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+    approval_topic_arn: str = _variable("APPROVAL_TOPIC_ARN")
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewCaseSettings(Settings):
+    """Settings of ReviewCase."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveChunkSettings(Settings):
+    """Settings of RedriveChunk."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    settle_seconds: float = _variable("REDRIVE_SETTLE_SECONDS")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmCaseSettings(Settings):
+    """Settings of ConfirmCase."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")
+
+
+@dataclass(frozen=True, slots=True)
+class SettleCaseSettings(Settings):
+    """Settings of SettleCase."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    poison_queue_url: str = _variable("POISON_QUEUE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCasesSettings(Settings):
+    """Settings of SweepCases."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    state_machine_arn: str = _variable("CASE_STATE_MACHINE_ARN")
+    grace_seconds: float = _variable("REMINDER_GRACE_SECONDS")
+
+
+@dataclass(frozen=True, slots=True)
+class CasesApiSettings(Settings):
+    """Settings of CasesApi."""
+
+    vault_bucket: str = _variable("VAULT_BUCKET")
+    ledger_table: str = _variable("LEDGER_TABLE")
+    policy_parameter: str = _variable("POLICY_PARAMETER")

@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -104,6 +104,11 @@ class FolderVault:
 
     def get(self, key: str) -> bytes:
         return (self._folder / key).read_bytes()
+
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        body = change(self.get(key))
+        self.put(key, body)
+        return body
 
     def list(self, prefix: str) -> Sequence[StoredObject]:
         folder = self._folder / prefix

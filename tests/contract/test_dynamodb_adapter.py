@@ -92,7 +92,7 @@ def copies(count: int) -> list[RedrivenCopy]:
 
 
 def marks(count: int) -> list[QuarantinedRecord]:
-    return [QuarantinedRecord(place(n), place(n), "rule", "poison", "key", n) for n in range(count)]
+    return [QuarantinedRecord(place(n), place(n), "rule", "poison", "key", n, "kind-1") for n in range(count)]
 
 
 WRITES: dict[str, Callable[[DynamoLedger, int], None]] = {

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from stream_redrive.adapters import clients
+from stream_redrive.adapters.cases import DynamoCaseStore
 from stream_redrive.adapters.consumer import LambdaConsumer
 from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
@@ -24,12 +25,15 @@ from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
 from stream_redrive.adapters.logs import CloudWatchConsumerLog
 from stream_redrive.adapters.mappings import LambdaMappings
 from stream_redrive.adapters.s3 import S3Vault
+from stream_redrive.adapters.sns import SnsApproverTopic
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
-from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
+from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions, StepFunctionsTaskTokens
+from stream_redrive.core.cases import CaseEvent, Note, Person
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
 from stream_redrive.core.ports import (
     FailedInvocation,
+    HandOver,
     PoisonMessage,
     ProbeCall,
     QuarantinedRecord,
@@ -40,12 +44,16 @@ from stream_redrive.core.records import Lineage, Origin
 from tests.support.build import CONSUMER, SHARD_ID, STREAM_ARN
 from tests.support.cloud import ENVIRONMENT, PARAMETER, TABLE, VAULT
 from tests.support.memory import START, MemoryClock
-from tests.support.wire import Answer, Wire, broken, refusal, reply
+from tests.support.wire import Answer, Wire, broken, refusal, reply, stored
 
 PLACE = Origin(SHARD_ID, "1")
 COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
-QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0)
 PROBE = ProbeCall(START, (1,))
+QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0, "kind-1")
+NOTE = Note("2026-01-05T12:00:00.000Z", Person("arn"), "text")
+EVENT = CaseEvent("operation", NOTE.at, "noted", "arn", "api")
+TOPIC = ENVIRONMENT["APPROVAL_TOPIC_ARN"]
+RECEIVED = {"Messages": [{"MessageId": "m", "ReceiptHandle": "h", "Body": "{}"}]}
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
 
 
@@ -68,6 +76,10 @@ def ledger(client: Any) -> DynamoLedger:
     return DynamoLedger(client, TABLE, MemoryClock())
 
 
+def cases(client: Any) -> DynamoCaseStore:
+    return DynamoCaseStore(client, TABLE, MemoryClock())
+
+
 def read(client: Any) -> object:
     kinesis = reader(client)
     return kinesis.read(STREAM_ARN, kinesis.open_at(STREAM_ARN, SHARD_ID, "1"))
@@ -80,6 +92,12 @@ def errors_of(log: CloudWatchConsumerLog) -> object:
 # A consumer that is there, whatever becomes of its log.
 FUNCTIONS: Any = SimpleNamespace(get_function_configuration=lambda **_: {"FunctionName": "orders", "Timeout": 3})
 
+
+def search(client: Any, *, wanted: bool = True) -> object:
+    queue = SqsPoisonQueue(client, ENVIRONMENT["POISON_QUEUE_URL"], MemoryClock())
+    return queue.remove(lambda body, attributes: wanted, 10)
+
+
 CALLS = [
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_at(STREAM_ARN, SHARD_ID, "1")),
     Call("kinesis:GetShardIterator", clients.kinesis, lambda c: reader(c).open_after(STREAM_ARN, SHARD_ID, "1")),
@@ -91,6 +109,8 @@ CALLS = [
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put_new("key", b"x")),
     Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).put("key", b"x")),
     Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).get("key")),
+    Call("s3:GetObject", clients.s3, lambda c: S3Vault(c, VAULT).revise("key", bytes)),
+    Call("s3:PutObject", clients.s3, lambda c: S3Vault(c, VAULT).revise("key", bytes.upper), (stored("body"),)),
     Call("s3:ListObjectsV2", clients.s3, lambda c: S3Vault(c, VAULT).list("captured/")),
     Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: ledger(c).claim("id", SHARD_ID, [("1", "2")])),
     Call("dynamodb:BatchGetItem", clients.dynamodb, lambda c: ledger(c).lineage_of("s", [PLACE])),
@@ -116,6 +136,11 @@ CALLS = [
         clients.logs,
         lambda c: errors_of(CloudWatchConsumerLog(c, FUNCTIONS)),
     ),
+    Call("dynamodb:GetItem", clients.dynamodb, lambda c: cases(c).case("kind-1")),
+    Call("dynamodb:Query", clients.dynamodb, lambda c: cases(c).hand_overs()),
+    Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: cases(c).add_note("kind-1", NOTE, EVENT)),
+    Call("dynamodb:PutItem", clients.dynamodb, lambda c: cases(c).save_token("kind-1", "token")),
+    Call("dynamodb:DeleteItem", clients.dynamodb, lambda c: cases(c).delivered("kind-1", HandOver.START)),
     Call(
         "sqs:SendMessageBatch",
         clients.sqs,
@@ -132,6 +157,21 @@ CALLS = [
         "states:StartExecution", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).start("n", "{}")
     ),
     Call("states:DescribeExecution", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).status("n")),
+    Call("dynamodb:BatchGetItem", clients.dynamodb, lambda c: ledger(c).last_quarantined("s", [PLACE])),
+    Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: ledger(c).mark_settled("s", [PLACE], "KEPT")),
+    Call("sqs:ReceiveMessage", clients.sqs, search),
+    Call("sqs:GetQueueAttributes", clients.sqs, search, (reply({}),)),
+    Call("sqs:DeleteMessageBatch", clients.sqs, search, (reply(RECEIVED),)),
+    Call(
+        "sqs:ChangeMessageVisibilityBatch",
+        clients.sqs,
+        lambda c: search(c, wanted=False),
+        (reply(RECEIVED), reply({}), reply({"Attributes": {"ApproximateNumberOfMessagesNotVisible": "1"}})),
+    ),
+    Call("sns:Publish", clients.sns, lambda c: SnsApproverTopic(c, TOPIC).publish("subject", "text")),
+    Call("states:ListExecutions", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).running()),
+    Call("states:SendTaskSuccess", clients.stepfunctions, lambda c: StepFunctionsTaskTokens(c).succeed("t", "{}")),
+    Call("states:SendTaskFailure", clients.stepfunctions, lambda c: StepFunctionsTaskTokens(c).fail("t", "Late")),
 ]
 FAULTS: list[tuple[Answer, type[Exception]]] = [
     (refusal("ThrottlingException"), ServiceBusy),
@@ -184,6 +224,7 @@ BUSY = [
     "TooManyRequestsException",
     "RequestLimitExceeded",  # DynamoDB
     "TransactionInProgressException",  # DynamoDB: botocore repeats a transaction that is still under way
+    "TransactionConflictException",  # DynamoDB: a transaction holds the item at this moment
     "ExecutionLimitExceeded",  # Step Functions: a million executions are open
     "RequestTimeout",  # S3, HTTP 400: the body came too slowly
 ]

@@ -7,7 +7,7 @@ from stream_redrive.adapters.s3 import S3Vault
 from stream_redrive.core.errors import ServiceUnreachable, WriteConflict
 from stream_redrive.core.ports import StoredObject
 from tests.support.cloud import VAULT
-from tests.support.wire import Answer, Wire, cut_short, document, refusal
+from tests.support.wire import Answer, Wire, cut_short, document, refusal, stored
 
 pytestmark = pytest.mark.usefixtures("pauses")
 
@@ -34,6 +34,31 @@ def test_only_a_new_object_is_written_on_a_condition() -> None:
     s3.put_new("key", b"x")
     s3.put("key", b"x")
     assert [request.get("If-None-Match") for request in wire.requests] == [b"*", None]
+
+
+def shout(body: bytes) -> bytes:
+    return body.upper()
+
+
+def test_an_object_is_revised_over_what_was_read_only() -> None:
+    s3, wire = vault(
+        stored("mine", '"1"'), refusal("PreconditionFailed", status=412), stored("theirs", '"2"'), document("")
+    )
+    assert s3.revise("key", shout) == b"THEIRS"
+    assert [request.get("If-Match") for request in wire.requests] == [None, b'"1"', None, b'"2"']
+
+
+def test_a_revision_whose_answer_was_lost_is_not_made_twice() -> None:
+    s3, wire = vault(stored("mine"), refusal("PreconditionFailed", status=412), stored("MINE"))
+    assert s3.revise("key", shout) == b"MINE"
+    assert len(wire.requests) == 3
+
+
+def test_an_object_that_others_write_all_the_time_is_a_conflict() -> None:
+    raced = [stored("mine"), refusal("ConditionalRequestConflict", status=409)]
+    s3, _ = vault(*raced * 10)
+    with pytest.raises(WriteConflict, match="captured/0"):
+        s3.revise("captured/0", shout)
 
 
 def test_an_object_that_breaks_off_half_way_was_not_reached() -> None:

@@ -54,6 +54,18 @@ def test_a_new_object_is_written_once(vaults: Vaults) -> None:
     assert vaults.vault.get("key") == b"first"
 
 
+def test_an_object_is_revised_from_what_it_holds(vaults: Vaults) -> None:
+    vaults.vault.put("key", b"one")
+    assert vaults.vault.revise("key", lambda body: body + b" two") == b"one two"
+    assert vaults.vault.get("key") == b"one two"
+    assert vaults.vault.revise("key", lambda body: body) == b"one two"
+
+
+def test_an_object_that_is_not_there_is_not_revised(vaults: Vaults) -> None:
+    with pytest.raises(VaultObjectMissing):
+        vaults.vault.revise("key", lambda body: body + b"!")
+
+
 def test_a_new_object_does_not_replace_one_that_was_put(vaults: Vaults) -> None:
     vaults.vault.put("key", b"first")
     assert vaults.vault.put_new("key", b"second") is False

@@ -7,6 +7,7 @@ before it imports the functions, and the tests' own process can't.
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,42 @@ def notice(batch: list[StreamRecord], **fields: Any) -> str:
     )
 
 
-def one_at_a_time(cloud: Cloud) -> None:
-    """Keep the machine's branches apart: on AWS each function has a logger and metrics of its own."""
-    turn = threading.Lock()
+def one_at_a_time(cloud: Cloud) -> list[str]:
+    """Keep what runs side by side apart: on AWS each function has a logger and metrics of its own.
 
-    def alone(handler: Handler) -> Handler:
+    Returns:
+        the names of the functions that have run, as they end.
+    """
+    turn = threading.Lock()
+    ended: list[str] = []
+
+    def alone(name: str, handler: Handler) -> Handler:
         def wait_and_run(event: dict[str, Any], context: Any) -> dict[str, Any]:
             with turn:
-                return handler(event, context)
+                result = handler(event, context)
+                ended.append(name)
+                return result
 
         return wait_and_run
 
-    cloud.handlers = {name: alone(handler) for name, handler in cloud.handlers.items()}
+    cloud.handlers = {name: alone(name, handler) for name, handler in cloud.handlers.items()}
+    return ended
+
+
+def cases_that_wait(cloud: Cloud, ended: list[str]) -> list[str]:
+    """The cases that were opened, once their approvers have been told."""
+    executions = cloud.client("stepfunctions").list_executions(stateMachineArn=ENVIRONMENT["CASE_STATE_MACHINE_ARN"])
+    names = [execution["name"] for execution in executions["executions"]]
+    deadline = time.monotonic() + 60
+    while ended.count("NotifyApprovers") < len(names):
+        assert time.monotonic() < deadline, "the approvers are not told"
+        time.sleep(0.02)  # moto runs the executions on threads and tells nobody how far they are
+    return names
 
 
 def run(cloud: Cloud) -> dict[str, Any]:
     """What a day brings: healed, poison, ambiguous, expired and unreadable records, and messages that are none."""
-    one_at_a_time(cloud)
+    ended = one_at_a_time(cloud)
     cloud.set_policy({"default": {"decoder": "json", "schema": {"required": ["n"]}}})
     batch = cloud.produce([*GOOD, *POISON])
     ambiguous = cloud.produce(GOOD)
@@ -75,6 +95,7 @@ def run(cloud: Cloud) -> dict[str, Any]:
     stepfunctions = cloud.client("stepfunctions")
     arns = [e["executionArn"] for e in stepfunctions.list_executions(stateMachineArn=machine)["executions"]]
     finished = [cloud.finished(arn) for arn in arns]
+    cases = cases_that_wait(cloud, ended)
     parked = build.incident(build.notice_of(batch))
     failure = {"Error": "ServiceBusy", "Cause": "kinesis:GetRecords"}
     cloud.call("ParkIncident", {"incident": parked.to_input(), "failure": failure, "execution_arn": arns[0]})
@@ -83,6 +104,7 @@ def run(cloud: Cloud) -> dict[str, Any]:
     unfinished = run_with_little_time(cloud, short)
     return {
         "incidents": [e["name"] for e in finished] + [parked.id, short.id],
+        "cases": cases,
         "statuses": [e["status"] for e in finished],
         "failed": [entry["itemIdentifier"] for entry in started["batchItemFailures"]],
         "unfinished": unfinished,

@@ -24,12 +24,21 @@ print(json.dumps({"created": created, "callable": callable(module.handler)}))
 def test_every_function_of_the_design_has_its_handler() -> None:
     assert HANDLERS == [
         "capture_records",
+        "cases_api",
         "classify_records",
         "close_incident",
+        "confirm_case",
+        "notify_approvers",
+        "open_cases",
         "park_incident",
         "quarantine_records",
+        "redrive_chunk",
         "redrive_records",
+        "review_case",
+        "settle_case",
         "start_redrive",
+        "sweep_cases",
+        "take_over_records",
     ]
 
 

@@ -30,6 +30,8 @@ COUNTED = {
     "RecordsNeedingAttention",
     "ConsumerLogUnreadable",
     "RecordsQuarantined",
+    "RecordsTakenOver",
+    "ApproversNotified",
     "RecordsRedriven",
     "IncidentsParked",
     "PolicyInvalid",
@@ -101,9 +103,17 @@ def test_no_payload_and_no_partition_key_is_printed(output: Output) -> None:
 def test_each_line_of_a_step_carries_its_incident(output: Output) -> None:
     intake = {"malformed notice", "incidents started", "incident not started"}
     steps = [line for line in output.logs() if line["message"] not in intake]
-    assert {line["correlation_id"] for line in steps} == set(output.summary["incidents"])
+    assert {line["correlation_id"] for line in steps} == {*output.summary["incidents"], *output.summary["cases"]}
     said = {line["message"] for line in steps}
-    assert {"captured", "classified", "quarantined", "redriven", "incident closed", "incident parked"} <= said
+    assert {
+        "captured",
+        "classified",
+        "quarantined",
+        "cases opened",
+        "redriven",
+        "incident closed",
+        "incident parked",
+    } <= said
 
 
 def test_the_intake_names_the_incidents_and_the_messages_that_are_no_notices(output: Output) -> None:
@@ -148,8 +158,10 @@ def test_metrics_count_what_happened_each_thing_once(output: Output) -> None:
         "RecordsHeld": 2,
         "RecordsNeedingAttention": 0,
         "ConsumerLogUnreadable": 0,
-        "RecordsQuarantined": 4,
-        "RecordsRedriven": 4 + 4 + 2,
+        "RecordsQuarantined": 6,
+        "RecordsTakenOver": 0,
+        "ApproversNotified": 3,
+        "RecordsRedriven": 4 + 4,
         "IncidentsParked": 1,
         "PolicyInvalid": 1,
     }

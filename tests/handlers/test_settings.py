@@ -12,6 +12,8 @@ from tests.support import build
 from tests.support.cloud import ENVIRONMENT, Context
 
 INCIDENT = {"incident": build.incident(build.notice("1", "2", 2)).to_input()}
+CASE = {"case_id": "0123456789abcdef-1"}
+CHUNK = {"index": 0, "bucket": "vault", "key": "quarantine/0", "lines": None, "records": 1}
 FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] = {
     "start_redrive": (
         settings.StartRedriveSettings,
@@ -26,9 +28,10 @@ FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] =
     ),
     "quarantine_records": (
         settings.QuarantineRecordsSettings,
-        {"VAULT_BUCKET", "LEDGER_TABLE", "POISON_QUEUE_URL"},
+        {"VAULT_BUCKET", "LEDGER_TABLE", "POISON_QUEUE_URL", "POLICY_PARAMETER"},
         {**INCIDENT, "execution_arn": "arn"},
     ),
+    "open_cases": (settings.OpenCasesSettings, {"LEDGER_TABLE", "CASE_STATE_MACHINE_ARN"}, INCIDENT),
     "redrive_records": (
         settings.RedriveRecordsSettings,
         {"VAULT_BUCKET", "LEDGER_TABLE", "REDRIVE_SETTLE_SECONDS"},
@@ -39,6 +42,18 @@ FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] =
         {"VAULT_BUCKET"},
         {**INCIDENT, "verdicts": {}, "redrive": {}, "quarantined": 0},
     ),
+    **{
+        name: (getattr(settings, f"{kind}Settings"), {"VAULT_BUCKET", "LEDGER_TABLE", *own}, event)
+        for name, kind, own, event in (
+            ("take_over_records", "TakeOverRecords", (), CASE),
+            ("notify_approvers", "NotifyApprovers", ("POLICY_PARAMETER", "APPROVAL_TOPIC_ARN"), {**CASE, "token": "t"}),
+            ("review_case", "ReviewCase", ("POLICY_PARAMETER",), CASE),
+            ("redrive_chunk", "RedriveChunk", ("REDRIVE_SETTLE_SECONDS",), {**CASE, "chunk": CHUNK}),
+            ("confirm_case", "ConfirmCase", ("POLICY_PARAMETER",), CASE),
+            ("settle_case", "SettleCase", ("POISON_QUEUE_URL",), CASE),
+            ("sweep_cases", "SweepCases", ("CASE_STATE_MACHINE_ARN", "REMINDER_GRACE_SECONDS"), {}),
+        )
+    },
     "park_incident": (
         settings.ParkIncidentSettings,
         {"VAULT_BUCKET", "POISON_QUEUE_URL"},
@@ -61,9 +76,9 @@ def test_a_function_names_every_variable_it_misses(function: str, monkeypatch: p
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_complete_environment_is_read(function: str) -> None:
     kind, variables, _ = FUNCTIONS[function]
-    loaded = kind.load({**dict.fromkeys(variables, "7"), "VAULT_BUCKET": "vault"})
+    loaded = kind.load(dict.fromkeys(variables, "7"))
     read = {entry.metadata["variable"]: getattr(loaded, entry.name) for entry in fields(loaded)}
-    assert read == {**{name: 7.0 if name.endswith("SECONDS") else "7" for name in variables}, "VAULT_BUCKET": "vault"}
+    assert read == {name: 7.0 if name.endswith("SECONDS") else "7" for name in variables}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -89,6 +89,8 @@ def _own(app: cdk.App) -> None:
         encryption_key=kms.Key.from_key_arn(stack, "ImportedKey", STREAM_KEY),
         on_failure_topic=sns.Topic(stack, "Notices", master_key=topic_key),
         alarm_topic=sns.Topic(stack, "OnCall"),
+        approval_topic=sns.Topic(stack, "Approvers"),
+        case_sweep_interval=cdk.Duration.minutes(5),
         service_name="payments-redrive",
         settle=cdk.Duration.seconds(2),
     )

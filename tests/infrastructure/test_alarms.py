@@ -19,6 +19,11 @@ ALARMS = {
     ("ExecutionsTimedOut", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),
     ("ExecutionsAborted", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),
     ("ExecutionThrottled", "StateMachineArn=WorkflowRedrive", 1, "execution-failed"),
+    ("ExecutionsFailed", "StateMachineArn=CasesCase", 1, "case-failed"),
+    ("ExecutionsTimedOut", "StateMachineArn=CasesCase", 1, "case-failed"),
+    ("ExecutionsAborted", "StateMachineArn=CasesCase", 1, "case-failed"),
+    ("Errors", "FunctionName=FunctionsSweepCases", 1, "case-sweep-errors"),
+    ("OldestCaseSeconds", "service=Plain-StreamRedrive", 604_800, "oldest-case"),
     ("Errors", "FunctionName=FunctionsStartRedrive", 1, "start-redrive-errors"),
     ("ApproximateAgeOfOldestMessage", "QueueName=IntakeQueue", 1500, "intake-backlog"),
     ("ApproximateNumberOfMessagesVisible", "QueueName=IntakeDeadLetterQueue", 1, "intake-dlq"),
@@ -47,7 +52,8 @@ def test_every_alarm_goes_off_at_once_and_silence_is_good_news(plain: Synthesise
         assert alarm["EvaluationPeriods"] == 1
         assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
-        assert alarm["Statistic"] == ("Maximum" if alarm["Namespace"] == "AWS/SQS" else "Sum")
+        is_level = alarm["Namespace"] == "AWS/SQS" or alarm["MetricName"] == "OldestCaseSeconds"
+        assert alarm["Statistic"] == ("Maximum" if is_level else "Sum")
 
 
 def test_the_metrics_are_those_that_the_functions_write(plain: SynthesisedStack) -> None:

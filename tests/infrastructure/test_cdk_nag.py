@@ -25,16 +25,41 @@ PREFIXES = {
         "RedriveRecords",
         "CloseIncident",
     ),
-    "quarantine": ("QuarantineRecords",),
+    "quarantine": (
+        "CaptureRecords",
+        "QuarantineRecords",
+        "NotifyApprovers",
+        "RedriveChunk",
+        "ConfirmCase",
+        "SettleCase",
+        "CasesApi",
+    ),
+    "cases": ("CaptureRecords", "TakeOverRecords", "RedriveChunk", "ConfirmCase", "SettleCase", "CasesApi"),
 }
-FUNCTIONS = (*PREFIXES["incidents"], "ParkIncident")
+FUNCTIONS = sorted(
+    {*(name for names in PREFIXES.values() for name in names), "OpenCases", "ParkIncident", "ReviewCase", "SweepCases"}
+)
+EXECUTIONS = "Resource::arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution"
 ACCEPTED = {
     ("AwsSolutions-S1", f"{ROOT}/Vault"): "who reads objects is for CloudTrail: access logs need a bucket of their own",
     ("AwsSolutions-SQS3", f"{ROOT}/PoisonQueue"): "it is the dead-letter queue",
     (
-        "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:<Machine>:*]",
+        f"AwsSolutions-IAM5[{EXECUTIONS}:<Machine>:*]",
         f"{ROOT}/Functions/StartRedriveRole/DefaultPolicy",
     ): "an execution is named after its incident; these are the executions of one machine",
+    (
+        f"AwsSolutions-IAM5[{EXECUTIONS}:<Cases>:*]",
+        f"{ROOT}/Functions/SweepCasesRole/DefaultPolicy",
+    ): "an execution is named after its case; these are the executions of one machine",
+    (
+        f"AwsSolutions-IAM5[{EXECUTIONS}:<Cases>/*]",
+        f"{ROOT}/Cases/RunMaps",
+    ): "Step Functions names the children of a Distributed Map; these are those of one machine",
+    (
+        "AwsSolutions-IAM5[Resource::*]",
+        f"{ROOT}/Cases/CaseRole/DefaultPolicy",
+    ): "AWS has no resource-level permission for log delivery and X-Ray",
+    ("AwsSolutions-IAM5[Resource::<Vault>/cases/*]", f"{ROOT}/Cases/CaseRole/DefaultPolicy"): BELOW_A_PREFIX,
     (
         "AwsSolutions-IAM5[Resource::*]",
         f"{ROOT}/Workflow/RedriveRole/DefaultPolicy",
@@ -84,6 +109,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
         for construct, attribute, readable in (
             (stack.redrive.vault, "Arn", "<Vault>"),
             (stack.redrive.state_machine, "Name", "<Machine>"),
+            (stack.redrive.case_state_machine, "Name", "<Cases>"),
         )
     }
     found = set()

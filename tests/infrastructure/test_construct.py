@@ -30,7 +30,7 @@ def test_every_queue_is_encrypted_without_a_key_of_your_own(plain: SynthesisedSt
 @pytest.mark.parametrize("resource_type", ["AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy"])
 def test_queues_topic_and_vault_speak_tls_only(plain: SynthesisedStack, resource_type: str) -> None:
     policies = plain.of_type(resource_type)
-    protected = {"AWS::SQS::QueuePolicy": 3, "AWS::SNS::TopicPolicy": 1, "AWS::S3::BucketPolicy": 1}
+    protected = {"AWS::SQS::QueuePolicy": 3, "AWS::SNS::TopicPolicy": 2, "AWS::S3::BucketPolicy": 1}
     assert len(policies) == protected[resource_type]
     for policy in policies.values():
         assert [
@@ -120,6 +120,7 @@ def test_the_quarantine_outlives_the_capture(plain: SynthesisedStack) -> None:
         "captured/": 90,
         "incidents/": 90,
         "quarantine/": 365,
+        "cases/": 365,
     }
     assert all(rule["Status"] == "Enabled" and rule["NoncurrentVersionExpiration"] for rule in rules)
 
@@ -165,14 +166,21 @@ def test_the_machine_traces_and_logs_everything_but_data(template: Template, pla
             "LoggingConfiguration": {"Level": "ALL", "IncludeExecutionData": False},
         },
     )
-    assert "StateMachineType" not in plain.one("AWS::StepFunctions::StateMachine"), "standard, not express"
+    for machine in plain.of_type("AWS::StepFunctions::StateMachine").values():
+        assert machine["TracingConfiguration"] == {"Enabled": True}
+        assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False, "a case's data holds its task token"
+        assert "StateMachineType" not in machine, "standard, not express"
+
+
+OF_NO_FUNCTION = {"WorkflowRedriveLogs", "CasesCaseLogs", "ApiAccessLog"}
 
 
 def test_every_log_group_is_ours_unnamed_and_forgets(plain: SynthesisedStack) -> None:
     groups = plain.of_type("AWS::Logs::LogGroup")
-    assert list(groups.values()) == [{"RetentionInDays": 30}] * 8
+    assert list(groups.values()) == [{"RetentionInDays": 30}] * (len(plain.functions()) + len(OF_NO_FUNCTION))
     used = {readable(function["LoggingConfig"]["LogGroup"]) for function in plain.functions().values()}
-    assert len(used) == 7
+    assert len(used) == len(plain.functions())
+    assert {readable({"Ref": name}) for name in groups} - used == OF_NO_FUNCTION
 
 
 def test_the_long_steps_may_run_as_long_as_lambda_lets_them(plain: SynthesisedStack) -> None:
@@ -181,17 +189,27 @@ def test_the_long_steps_may_run_as_long_as_lambda_lets_them(plain: SynthesisedSt
         "capture_records": 900,
         "classify_records": 900,
         "quarantine_records": 900,
+        "open_cases": 900,
         "redrive_records": 900,
         "close_incident": 60,
         "park_incident": 60,
+        "take_over_records": 900,
+        "notify_approvers": 60,
+        "review_case": 60,
+        "redrive_chunk": 900,
+        "confirm_case": 900,
+        "settle_case": 900,
+        "sweep_cases": 300,
+        "cases_api": 29,
     }
 
 
 def test_every_function_runs_the_same_way(plain: SynthesisedStack) -> None:
-    for function in plain.functions().values():
+    for name, function in plain.functions().items():
         assert function["Runtime"] == "python3.13"
         assert function["Architectures"] == ["arm64"]
-        assert 512 <= function["MemorySize"] <= 1024
+        # The API has 29 seconds; with this much memory Lambda gives it a whole CPU.
+        assert 512 <= function["MemorySize"] <= (1769 if name == "cases_api" else 1024)
         [layer] = function["Layers"]
         assert "AWSLambdaPowertoolsPythonV3-python313-arm64" in readable(layer)
 
@@ -205,13 +223,16 @@ def test_the_stack_says_where_everything_is(plain: SynthesisedStack) -> None:
         "PoisonQueueUrl": "PoisonQueue",
         "LedgerTableName": "Ledger",
         "PolicyParameterName": "Policy",
+        "CaseStateMachineArn": "CasesCase",
+        "ApprovalTopicArn": "CasesApprovalTopic",
+        "ApiUrl": "Api",
     }
 
 
 def test_one_key_encrypts_everything_that_holds_records_or_notices(stacks: Mapping[str, SynthesisedStack]) -> None:
     encrypted = stacks["Encrypted"]
     assert {readable(queue["KmsMasterKeyId"]) for queue in encrypted.of_type(QUEUE).values()} == {"Key"}
-    assert readable(encrypted.one("AWS::SNS::Topic")["KmsMasterKeyId"]) == "Key"
+    assert {readable(topic["KmsMasterKeyId"]) for topic in encrypted.of_type("AWS::SNS::Topic").values()} == {"Key"}
     assert readable(encrypted.one("AWS::DynamoDB::Table")["SSESpecification"]["KMSMasterKeyId"]) == "Key"
     [rule] = encrypted.one("AWS::S3::Bucket")["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert readable(rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"]) == "Key"
@@ -240,7 +261,11 @@ def test_your_own_bucket_topic_and_names_are_used(stacks: Mapping[str, Synthesis
     assert readable(environment["VAULT_BUCKET"]) == "Bucket"
     assert environment["POWERTOOLS_SERVICE_NAME"] == "payments-redrive"
     assert environment["REDRIVE_SETTLE_SECONDS"] == "2"
-    assert {readable({"Ref": name}) for name in own.of_type("AWS::SNS::Topic")} == {"Notices", "OnCall"}
+    assert {readable({"Ref": name}) for name in own.of_type("AWS::SNS::Topic")} == {
+        "Notices",
+        "OnCall",
+        "Approvers",
+    }
     assert readable(own.one("AWS::SNS::Subscription")["TopicArn"]) == "Notices"
     assert own.one("AWS::SSM::Parameter")["Value"] == '{"default":{"max_attempts":5}}'
 
@@ -265,11 +290,12 @@ def test_two_in_one_stack_share_nothing(stacks: Mapping[str, SynthesisedStack]) 
     assert len(names) == 2
     parameters = {found["Name"] for found in twice.of_type("AWS::SSM::Parameter").values()}
     assert len(parameters) == 2
-    for resource_type in ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::StepFunctions::StateMachine"):
+    for resource_type in ("AWS::S3::Bucket", "AWS::DynamoDB::Table"):
         assert len(twice.of_type(resource_type)) == 2
+    assert len(twice.of_type("AWS::StepFunctions::StateMachine")) == 4
     physical_names = {"QueueName", "TopicName", "BucketName", "TableName", "LogGroupName", "FunctionName", "RoleName"}
     for found in twice.template["Resources"].values():
-        if found["Type"] != "AWS::Lambda::EventSourceMapping":
+        if found["Type"] not in ("AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"):
             assert not physical_names & found.get("Properties", {}).keys()
 
 

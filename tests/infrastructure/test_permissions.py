@@ -9,11 +9,14 @@ from botocore import xform_name
 from botocore.session import get_session
 
 from tests.infrastructure import apps
-from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed
+from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, listed, readable
 
 ADAPTERS = REPOSITORY / "functions" / "stream_redrive" / "adapters"
 
 CAPTURED, INCIDENTS, QUARANTINE = "Vault/captured/*", "Vault/incidents/*", "Vault/quarantine/*"
+CASES = "Vault/cases/*"
+CASE_EXECUTIONS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:CasesCase:*"
+MAP_RUNS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:CasesCase/*"
 EXECUTIONS = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:execution:WorkflowRedrive:*"
 POLICY = "arn:AWS::Partition:ssm:AWS::Region:AWS::AccountId:parameterPolicy"  # the name brings the slash
 ORDERS_STREAM = "arn:aws:kinesis:us-east-1:111122223333:stream/orders"
@@ -30,7 +33,14 @@ CONSUMER_LOGS = {
 }
 STREAM_KEY = {"arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000000"}
 
-FUNCTIONS = {
+READ_POLICY = {"ssm:GetParameter": {POLICY}, "ssm:GetParameterHistory": {POLICY}}
+
+
+def on_ledger(*operations: str) -> dict[str, set[str]]:
+    return {f"dynamodb:{operation}": {"Ledger"} for operation in operations}
+
+
+FUNCTIONS: dict[str, dict[str, set[str]]] = {
     "StartRedrive": {
         "states:StartExecution": {"WorkflowRedrive"},
         "states:DescribeExecution": {EXECUTIONS},
@@ -45,7 +55,7 @@ FUNCTIONS = {
         "kinesis:ListShards": STREAMS,
         "kms:Decrypt": STREAM_KEY,
         "s3:PutObject": {CAPTURED, INCIDENTS},
-        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:GetObject": {CAPTURED, INCIDENTS, QUARANTINE, CASES},
         "s3:ListBucket": {"Vault"},
         "dynamodb:PutItem": {"Ledger"},
         "dynamodb:GetItem": {"Ledger"},
@@ -65,11 +75,23 @@ FUNCTIONS = {
         "ssm:GetParameterHistory": {POLICY},
     },
     "QuarantineRecords": {
-        "s3:GetObject": {CAPTURED, INCIDENTS},
+        "s3:GetObject": {CAPTURED, INCIDENTS, QUARANTINE},
         "s3:PutObject": {QUARANTINE, INCIDENTS},
         "sqs:SendMessage": {"PoisonQueue"},
         "dynamodb:Query": {"Ledger"},
+        "dynamodb:GetItem": {"Ledger"},
+        "dynamodb:BatchGetItem": {"Ledger"},
         "dynamodb:BatchWriteItem": {"Ledger"},
+        "dynamodb:PutItem": {"Ledger"},
+        "dynamodb:UpdateItem": {"Ledger"},
+        "ssm:GetParameter": {POLICY},
+        "ssm:GetParameterHistory": {POLICY},
+    },
+    "OpenCases": {
+        "dynamodb:Query": {"Ledger"},
+        "dynamodb:GetItem": {"Ledger"},
+        "dynamodb:DeleteItem": {"Ledger"},
+        "states:StartExecution": {"CasesCase"},
     },
     "RedriveRecords": {
         "s3:GetObject": {CAPTURED, INCIDENTS},
@@ -87,6 +109,54 @@ FUNCTIONS = {
     },
     "CloseIncident": {"s3:GetObject": {INCIDENTS}},
     "ParkIncident": {"sqs:SendMessage": {"PoisonQueue"}},
+    "TakeOverRecords": {"s3:GetObject": {CASES}, **on_ledger("GetItem", "Query", "PutItem")},
+    "NotifyApprovers": {
+        "s3:GetObject": {QUARANTINE},
+        "sns:Publish": {"CasesApprovalTopic"},
+        "states:SendTaskSuccess": {"CasesCase"},
+        **READ_POLICY,
+        **on_ledger("GetItem", "Query", "PutItem", "DeleteItem"),
+    },
+    "ReviewCase": {**READ_POLICY, **on_ledger("GetItem", "PutItem", "DeleteItem")},
+    "RedriveChunk": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        "kinesis:PutRecords": STREAMS,
+        "kinesis:ListShards": STREAMS,
+        "kinesis:GetShardIterator": STREAMS,
+        "kinesis:GetRecords": STREAMS,
+        "kms:Decrypt": STREAM_KEY,
+        "kms:GenerateDataKey": STREAM_KEY,
+        **on_ledger("GetItem", "Query", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
+    },
+    "ConfirmCase": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        **READ_POLICY,
+        **on_ledger("GetItem", "Query", "BatchGetItem", "PutItem"),
+    },
+    "SettleCase": {
+        "s3:GetObject": {QUARANTINE, CASES},
+        "sqs:ReceiveMessage": {"PoisonQueue"},
+        "sqs:DeleteMessage": {"PoisonQueue"},
+        "sqs:ChangeMessageVisibility": {"PoisonQueue"},
+        "sqs:GetQueueAttributes": {"PoisonQueue"},
+        **on_ledger("GetItem", "Query", "UpdateItem", "BatchWriteItem", "PutItem", "DeleteItem"),
+    },
+    "SweepCases": {
+        "states:StartExecution": {"CasesCase"},
+        "states:ListExecutions": {"CasesCase"},
+        "states:DescribeExecution": {CASE_EXECUTIONS},
+        "states:SendTaskSuccess": {"CasesCase"},
+        "states:SendTaskFailure": {"CasesCase"},
+        **on_ledger("GetItem", "Query", "BatchGetItem", "DeleteItem"),
+    },
+    "CasesApi": {
+        "s3:GetObject": {QUARANTINE},
+        "s3:ListBucket": {"Vault"},
+        "s3:PutObject": {CASES},
+        "states:SendTaskSuccess": {"CasesCase"},
+        **READ_POLICY,
+        **on_ledger("GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"),
+    },
 }
 
 # AWS has no resource-level permission for these groups.
@@ -106,12 +176,30 @@ TRACING = {  # https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xra
     "xray:GetSamplingRules",
     "xray:GetSamplingTargets",
 }
-CALLED_BY_MACHINE = set(FUNCTIONS) - {"StartRedrive"}
+CALLED_BY_CASES = {
+    "TakeOverRecords",
+    "NotifyApprovers",
+    "ReviewCase",
+    "RedriveChunk",
+    "ConfirmCase",
+    "SettleCase",
+}
+CALLED_BY_MACHINE = set(FUNCTIONS) - CALLED_BY_CASES - {"StartRedrive", "SweepCases", "CasesApi"}
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
 LISTING_MAPPINGS = {"lambda:ListEventSourceMappings"}
 MACHINE = {
     "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_MACHINE},
     **{action: {"*"} for action in LOG_DELIVERY | TRACING},
+}
+# The last three are for a Distributed Map, whose children are executions of the machine itself.
+# https://docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html
+CASE_MACHINE = {
+    "lambda:InvokeFunction": {f"Functions{name}" for name in CALLED_BY_CASES},
+    **{action: {"*"} for action in LOG_DELIVERY | TRACING},
+    "s3:GetObject": {CASES},
+    "states:StartExecution": {"CasesCase"},
+    "states:DescribeExecution": {MAP_RUNS},
+    "states:StopExecution": {MAP_RUNS},
 }
 
 # What Lambda calls in the consumer's name. https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
@@ -140,7 +228,8 @@ def own_log(name: str) -> dict[str, set[str]]:
 
 def test_each_role_may_do_exactly_what_its_table_says(plain: SynthesisedStack) -> None:
     expected = {f"Functions{name}Role": {**own_log(name), **actions} for name, actions in FUNCTIONS.items()}
-    assert plain.grants() == {**expected, "WorkflowRedriveRole": MACHINE, **CONSUMERS}
+    machines = {"WorkflowRedriveRole": MACHINE, "CasesCaseRole": CASE_MACHINE}
+    assert plain.grants() == {**expected, **machines, **CONSUMERS}
 
 
 def test_a_consumer_writes_its_own_reports_and_nothing_else(plain: SynthesisedStack) -> None:
@@ -171,15 +260,18 @@ def test_no_action_is_a_pattern(plain: SynthesisedStack) -> None:
     assert not [a for statement in plain.statements() for a in listed(statement["Action"]) if "*" in a]
 
 
-def test_the_capture_may_list_nothing_but_captured_objects(plain: SynthesisedStack) -> None:
-    [condition] = [s["Condition"] for s in plain.statements() if s["Action"] == "s3:ListBucket"]
-    assert condition == {"StringLike": {"s3:prefix": "captured/*"}}
+def test_the_capture_lists_captured_objects_and_the_api_quarantined_ones(plain: SynthesisedStack) -> None:
+    conditions = [
+        s["Condition"]["StringLike"]["s3:prefix"] for s in plain.statements() if s["Action"] == "s3:ListBucket"
+    ]
+    assert sorted(conditions) == ["captured/*", "quarantine/*"]
 
 
 def test_each_role_is_assumed_by_the_one_service_that_runs_it(plain: SynthesisedStack) -> None:
     for name, role in plain.of_type("AWS::IAM::Role").items():
         [statement] = role["AssumeRolePolicyDocument"]["Statement"]
-        service = "states" if "WorkflowRedriveRole" in name else "lambda"
+        is_machine = readable({"Ref": name}) in ("WorkflowRedriveRole", "CasesCaseRole")
+        service = "states" if is_machine else "lambda"
         assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
 
 
@@ -189,9 +281,14 @@ CHECKED_AS = {
     "lambda:Invoke": "lambda:InvokeFunction",
     "s3:ListObjectsV2": "s3:ListBucket",
     "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
+# Updates are parts of transactions only.
+INSIDE_TRANSACTIONS = {"dynamodb:UpdateItem"}
+# Adapters that are not named after their service.
+SERVICE_OF = {"table": "dynamodb", "cases": "dynamodb", "mappings": "lambda", "consumer": "lambda"}
 SERVICES = {"stepfunctions": "states"}
-ADAPTERS_BY_PORT = {"mappings": "lambda", "consumer": "lambda"}
 BY_LAMBDA_ITSELF = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -199,14 +296,14 @@ def test_what_is_granted_is_what_the_adapters_call() -> None:
     granted = {action for actions in FUNCTIONS.values() for action in actions if not action.startswith("kms:")}
     assert {
         action for module in ADAPTERS.glob("*.py") for action in called_actions(module)
-    } == granted - BY_LAMBDA_ITSELF
+    } == granted - INSIDE_TRANSACTIONS
 
 
 def called_actions(module: Path) -> set[str]:
     """Return the IAM actions behind the calls of an adapter's clients: `_client` is of the service that the module is
-    named after, or of its port's, any other is named after its own (`_lambda`).
+    named after, or stands for, any other is named after its own (`_lambda`).
     """
-    own, calls = ADAPTERS_BY_PORT.get(module.stem, module.stem), set()
+    own, calls = SERVICE_OF.get(module.stem, module.stem), set()
     for node in ast.walk(ast.parse(module.read_text())):
         match node:
             case ast.Call(func=ast.Attribute(attr="get_paginator"), args=[ast.Constant(value=str(name))]):
@@ -232,9 +329,18 @@ def actions_of(service: str, call: str) -> Iterator[str]:
         ("CaptureRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
         ("ClassifyRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
         ("QuarantineRecords", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("OpenCases", {"kms:Decrypt"}),
         ("RedriveRecords", {"kms:Decrypt"}),
         ("CloseIncident", {"kms:Decrypt"}),
         ("ParkIncident", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("TakeOverRecords", {"kms:Decrypt"}),
+        ("NotifyApprovers", {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ("ReviewCase", {"kms:Decrypt"}),
+        ("RedriveChunk", {"kms:Decrypt"}),
+        ("ConfirmCase", {"kms:Decrypt"}),
+        ("SettleCase", {"kms:Decrypt"}),
+        ("SweepCases", {"kms:Decrypt"}),
+        ("CasesApi", {"kms:Decrypt", "kms:GenerateDataKey"}),
     ],
 )
 def test_each_function_may_use_the_key_no_further_than_it_reads_and_writes(
@@ -258,5 +364,7 @@ def test_the_key_of_the_stream_goes_to_who_reads_or_writes_the_stream(
         ("RedriveFunctionsCaptureRecordsRole", "kms:Decrypt"),
         ("RedriveFunctionsRedriveRecordsRole", "kms:Decrypt"),
         ("RedriveFunctionsRedriveRecordsRole", "kms:GenerateDataKey"),
+        ("RedriveFunctionsRedriveChunkRole", "kms:Decrypt"),
+        ("RedriveFunctionsRedriveChunkRole", "kms:GenerateDataKey"),
         ("OrdersServiceRole", "kms:Decrypt"),
     }

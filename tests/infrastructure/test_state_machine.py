@@ -13,6 +13,15 @@ from tests.infrastructure.templates import REPOSITORY, SynthesisedStack, readabl
 
 DEFINITIONS = sorted((REPOSITORY / "statemachines").glob("*.asl.json"))
 REDRIVE = REPOSITORY / "statemachines" / "redrive.asl.json"
+CASE = REPOSITORY / "statemachines" / "case.asl.json"
+MACHINES = {"WorkflowRedrive": REDRIVE, "CasesCase": CASE}
+# What isn't a function of ours, by its placeholder.
+INTEGRATIONS = {
+    "InvokeAndWaitArn": "arn:AWS::Partition:states:::lambda:invoke.waitForTaskToken",
+    "GetObjectArn": "arn:AWS::Partition:states:::s3:getObject",
+}
+# By this the sweep wakes a task that waits; no exception of ours.
+WAKES = "ReminderDue"
 
 # Errors that AWS names, which a step may be run again for.
 OF_AWS = {
@@ -35,6 +44,8 @@ PARKED = {
     "IncidentGivenUp",
     "SettingsMissing",
 }
+# In the case machine the same ends the execution: the case stays as it is, and the sweep starts it again.
+FAILS_THE_CASE = {"CaseUnknown", "CaseNotDecided", "CaseNotRedriven"}
 # These never leave a step: the intake reports the first by message, the capture makes an outcome of the others.
 HANDLED_INSIDE = {"ConsumerNotFound", "MalformedNotice", "IteratorExpired", "SequenceNumberRejected", "ShardNotFound"}
 
@@ -89,7 +100,11 @@ def test_every_state_has_a_comment_and_a_pascal_case_name(name: str, state: dict
 
 @pytest.mark.parametrize(("name", "state"), ALL_STATES)
 def test_no_task_can_hang(name: str, state: dict[str, Any]) -> None:
-    if state["Type"] == "Task":
+    if name == "NotifyApprovers":
+        # A person takes days. Where the path isn't honoured, the sweep wakes the task.
+        assert state["TimeoutSecondsPath"] == "$.wait_seconds"
+        assert state["Catch"][0]["ErrorEquals"] == ["States.Timeout", WAKES]
+    elif state["Type"] == "Task":
         assert 0 < state["TimeoutSeconds"] <= 900, name
 
 
@@ -115,13 +130,32 @@ def test_only_what_aws_ministack_and_moto_share_is_used(path: Path) -> None:
                 yield from fields(inner)
 
     found = list(fields(load(path)))
-    assert not {key for key, _ in found} & OUTSIDE_THE_SUBSET
+    for_a_person = {"TimeoutSecondsPath"} if path == CASE else set()
+    assert {key for key, _ in found} & OUTSIDE_THE_SUBSET == for_a_person
     for key, value in found:
         if isinstance(value, str):
             for what, pattern in UNSAFE_PATHS.items():
                 assert not re.search(pattern, value), f"{key} uses {what}: {value}"
         if key == "ResultSelector":
             assert "$$" not in json.dumps(value), "ministack knows no context in a ResultSelector"
+
+
+def test_a_redriven_case_hands_nothing_from_chunk_to_case() -> None:
+    redrive = load(CASE)["States"]["RedriveCase"]
+    assert redrive["ResultPath"] is None
+    assert redrive["MaxConcurrency"] == 1, "the pace is the case's"
+    assert redrive["ItemProcessor"]["States"]["ChunkRedriven"]["Result"] == {}
+    assert redrive["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+
+def test_nothing_in_the_case_machine_catches_what_it_cannot_mend() -> None:
+    caught = {
+        error
+        for _, state in states_of(load(CASE))
+        for catcher in state.get("Catch", ())
+        for error in catcher["ErrorEquals"]
+    }
+    assert caught == {"States.Timeout", WAKES}
 
 
 def test_whatever_no_state_handles_parks_the_incident() -> None:
@@ -150,39 +184,57 @@ def named_errors() -> set[str]:
 
 
 def test_every_named_error_is_a_leaf_of_ours_or_one_of_aws() -> None:
-    assert named_errors() <= leaves() | OF_AWS
+    assert named_errors() <= leaves() | OF_AWS | {WAKES}
 
 
 def test_every_leaf_is_retried_handled_inside_or_knowingly_parked() -> None:
-    assert leaves() - named_errors() == PARKED | HANDLED_INSIDE
+    assert leaves() - named_errors() == PARKED | FAILS_THE_CASE | HANDLED_INSIDE
 
 
 def test_every_retryable_error_is_retried_and_no_terminal_one() -> None:
-    assert named_errors() - OF_AWS == leaves(errors.RetryableError)
+    assert named_errors() - OF_AWS - {WAKES} == leaves(errors.RetryableError)
 
 
-def test_placeholders_substitutions_and_invoke_grants_agree(plain: SynthesisedStack) -> None:
-    placeholders = set(re.findall(r"\$\{([A-Za-z]+)\}", REDRIVE.read_text(encoding="utf-8")))
-    machine = plain.one("AWS::StepFunctions::StateMachine")
+@pytest.mark.parametrize("name", MACHINES)
+def test_placeholders_substitutions_and_invoke_grants_agree(plain: SynthesisedStack, name: str) -> None:
+    placeholders = set(re.findall(r"\$\{([A-Za-z]+)\}", MACHINES[name].read_text(encoding="utf-8")))
+    machine = plain.one("AWS::StepFunctions::StateMachine", name)
     substitutions = {name: readable(arn) for name, arn in machine["DefinitionSubstitutions"].items()}
     assert substitutions.keys() == placeholders
-    assert substitutions == {name: f"Functions{name.removesuffix('Arn')}" for name in placeholders}
-    assert plain.grants()["WorkflowRedriveRole"]["lambda:InvokeFunction"] == set(substitutions.values())
+    functions = {name: f"Functions{name.removesuffix('Arn')}" for name in placeholders - INTEGRATIONS.keys()}
+    assert substitutions == functions | {name: INTEGRATIONS[name] for name in placeholders & INTEGRATIONS.keys()}
+    assert plain.grants()[f"{name}Role"]["lambda:InvokeFunction"] == set(functions.values())
 
 
-def test_every_task_calls_the_function_of_its_own_name() -> None:
-    for name, state in states_of(load(REDRIVE)):
-        if state["Type"] == "Task":
-            assert state["Resource"] == f"${{{name}Arn}}"
+def function_of(state: dict[str, Any]) -> str:
+    """The placeholder of the function that a task calls."""
+    return str(
+        state["Resource"] if "Payload" not in state.get("Parameters", {}) else state["Parameters"]["FunctionName"]
+    )
 
 
-def test_no_task_waits_longer_than_its_function_may_run(plain: SynthesisedStack) -> None:
-    functions = plain.functions()
-    for name, state in states_of(load(REDRIVE)):
-        if state["Type"] == "Task":
-            snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-            assert state["TimeoutSeconds"] >= functions[snake_case]["Timeout"]
+TASKS = [
+    pytest.param(name, state, id=name)
+    for path in DEFINITIONS
+    for name, state in states_of(load(path))
+    if state["Type"] == "Task"
+]
 
 
-def test_what_is_deployed_is_the_file(plain: SynthesisedStack) -> None:
-    assert json.loads(plain.one("AWS::StepFunctions::StateMachine")["DefinitionString"]) == load(REDRIVE)
+@pytest.mark.parametrize(("name", "state"), TASKS)
+def test_every_task_calls_the_function_of_its_own_name(name: str, state: dict[str, Any]) -> None:
+    assert function_of(state) == f"${{{name}Arn}}"
+
+
+@pytest.mark.parametrize(("name", "state"), TASKS)
+def test_no_task_waits_longer_than_its_function_may_run(
+    plain: SynthesisedStack, name: str, state: dict[str, Any]
+) -> None:
+    snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    assert state.get("TimeoutSeconds", 900) >= plain.functions()[snake_case]["Timeout"]
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_what_is_deployed_is_the_file(plain: SynthesisedStack, name: str) -> None:
+    machine = plain.one("AWS::StepFunctions::StateMachine", name)
+    assert json.loads(machine["DefinitionString"]) == load(MACHINES[name])

@@ -108,12 +108,12 @@ def listing(folder: Path) -> set[str]:
 
 
 def test_a_foreign_app_can_use_it_twice_in_one_stack(foreign: SynthesisedStack) -> None:
-    assert len(foreign.of_type("AWS::StepFunctions::StateMachine")) == 2
+    assert len(foreign.of_type("AWS::StepFunctions::StateMachine")) == 4
     ours = [
         found
         for found in foreign.of_type("AWS::Lambda::Function").values()
         if found["Handler"].startswith("stream_redrive.handlers.")
     ]
-    assert len(ours) == 14
+    assert len(ours) == 32
     mappings = foreign.of_type("AWS::Lambda::EventSourceMapping").values()
     assert len([found for found in mappings if "DestinationConfig" in found]) == 2

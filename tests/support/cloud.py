@@ -23,7 +23,7 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 
 from stream_redrive import bootstrap
-from stream_redrive.adapters import clients
+from stream_redrive.adapters import clients, sqs
 from stream_redrive.adapters.clock import LambdaClock
 from tests.support import build
 
@@ -34,10 +34,20 @@ STEPS = {
     "CaptureRecords": "capture_records",
     "ClassifyRecords": "classify_records",
     "QuarantineRecords": "quarantine_records",
+    "OpenCases": "open_cases",
     "RedriveRecords": "redrive_records",
     "CloseIncident": "close_incident",
     "ParkIncident": "park_incident",
 }
+CASE_STEPS = {
+    "TakeOverRecords": "take_over_records",
+    "NotifyApprovers": "notify_approvers",
+    "ReviewCase": "review_case",
+    "RedriveChunk": "redrive_chunk",
+    "ConfirmCase": "confirm_case",
+    "SettleCase": "settle_case",
+}
+INTEGRATIONS = {"InvokeAndWaitArn": "lambda:invoke.waitForTaskToken", "GetObjectArn": "s3:getObject"}
 VAULT, TABLE, QUEUE, PARAMETER, STREAM = "vault", "ledger", "poison.fifo", "/redrive/policy", "orders-stream"
 ENVIRONMENT = {
     "VAULT_BUCKET": VAULT,
@@ -45,6 +55,9 @@ ENVIRONMENT = {
     "POLICY_PARAMETER": PARAMETER,
     "POISON_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{QUEUE}",
     "REDRIVE_STATE_MACHINE_ARN": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:redrive",
+    "CASE_STATE_MACHINE_ARN": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:case",
+    "APPROVAL_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:approvers",
+    "REMINDER_GRACE_SECONDS": "120",
     "REDRIVE_SETTLE_SECONDS": "1",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "StreamRedrive",
@@ -170,8 +183,8 @@ class Cloud:
 
     def poison_messages(self) -> list[dict[str, Any]]:
         """All messages of the poison queue, which keeps them."""
-        sqs, found = self.client("sqs"), []
-        while batch := sqs.receive_message(
+        queue, found = self.client("sqs"), []
+        while batch := queue.receive_message(
             QueueUrl=ENVIRONMENT["POISON_QUEUE_URL"], MaxNumberOfMessages=10, VisibilityTimeout=600
         ).get("Messages"):
             found += [json.loads(message["Body"]) for message in batch]
@@ -230,11 +243,14 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         lambda self, env, wait_seconds: cloud.slept.append(wait_seconds),
     )
     monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
+    monkeypatch.setattr(sqs, "LONG_POLL_SECONDS", 0)
+    _one_call_at_a_time(monkeypatch)
     clear_caches()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
         _create(cloud, shards)
         yield cloud
+        _end_cases(cloud)
     clear_caches()
 
 
@@ -249,6 +265,29 @@ def _tree(definition: str) -> Any:
     return PARSE(definition)[1]
 
 
+def _one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions run side by side, and moto's stores don't bear two calls at once."""
+    turn, make = threading.Lock(), BaseClient._make_api_call
+
+    def call(client: Any, operation: str, arguments: Any) -> Any:
+        # These two call other services before they answer.
+        if client.meta.service_model.service_name in ("lambda", "stepfunctions"):
+            return make(client, operation, arguments)
+        with turn:
+            return make(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+
+
+def _end_cases(cloud: Cloud) -> None:
+    """End the workflows that wait for a decision: their threads outlive the cloud otherwise."""
+    stepfunctions = cloud.client("stepfunctions")
+    machine = ENVIRONMENT["CASE_STATE_MACHINE_ARN"]
+    for execution in stepfunctions.list_executions(stateMachineArn=machine)["executions"]:
+        if execution["status"] == "RUNNING":
+            stepfunctions.stop_execution(executionArn=execution["executionArn"])
+
+
 def clear_caches() -> None:
     """Forget the clients and the policy that a Lambda sandbox would keep."""
     for factory in (
@@ -259,6 +298,7 @@ def clear_caches() -> None:
         clients.lambda_once,
         clients.logs,
         clients.s3,
+        clients.sns,
         clients.sqs,
         clients.ssm,
         clients.stepfunctions,
@@ -284,12 +324,15 @@ def _create(cloud: Cloud, shards: int) -> None:
     create_table(cloud.client("dynamodb"))
     cloud.client("sqs").create_queue(QueueName=QUEUE, Attributes={"FifoQueue": "true"})
     cloud.client("ssm").put_parameter(Name=PARAMETER, Value="{}", Type="String")
-    for state, module in STEPS.items():
+    cloud.client("sns").create_topic(Name="approvers")
+    for state, module in {**STEPS, **CASE_STEPS, "StartRedrive": "start_redrive", "SweepCases": "sweep_cases"}.items():
         cloud.handlers[state] = importlib.import_module(f"stream_redrive.handlers.{module}").handler
-    cloud.handlers["StartRedrive"] = importlib.import_module("stream_redrive.handlers.start_redrive").handler
-    definition = (STATE_MACHINES / "redrive.asl.json").read_text()
-    for state in STEPS:
-        definition = definition.replace(f"${{{state}Arn}}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{state}")
-    cloud.client("stepfunctions").create_state_machine(
-        name="redrive", definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/redrive"
-    )
+    for name, steps in (("redrive", STEPS), ("case", CASE_STEPS)):
+        definition = (STATE_MACHINES / f"{name}.asl.json").read_text()
+        for state in steps:
+            definition = definition.replace(f"${{{state}Arn}}", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{state}")
+        for placeholder, resource in INTEGRATIONS.items():
+            definition = definition.replace(f"${{{placeholder}}}", f"arn:aws:states:::{resource}")
+        cloud.client("stepfunctions").create_state_machine(
+            name=name, definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        )

@@ -30,6 +30,7 @@ from stream_redrive.core.ports import (
     QuarantinedRecord,
     RedriveCursor,
     RedrivenCopy,
+    Removal,
     Reply,
     ShardInfo,
     StoredObject,
@@ -194,6 +195,10 @@ class MemoryVault:
         except KeyError as exc:
             raise VaultObjectMissing(key) from exc
 
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        self.objects[key] = change(self.get(key))
+        return self.objects[key]
+
     def list(self, prefix: str) -> Sequence[StoredObject]:
         return [StoredObject(k, len(self.objects[k])) for k in sorted(self.objects) if k.startswith(prefix)]
 
@@ -206,6 +211,8 @@ class MemoryLedger:
         self.lineage: dict[tuple[str, Origin], Lineage] = {}
         self.cursors: dict[str, RedriveCursor] = {}
         self.quarantined: dict[tuple[str, Origin], QuarantinedRecord] = {}
+        self.returned: dict[tuple[str, Origin], Origin] = {}
+        self.settled: dict[tuple[str, Origin], str] = {}
         self.done: set[tuple[str, str]] = set()
         self.open: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str, str], dict[int, FailureReport]] = {}
@@ -242,6 +249,13 @@ class MemoryLedger:
 
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         self.quarantined |= {(stream, record.place): record for record in records}
+        self.returned |= {(stream, r.origin): r.place for r in records if r.place != r.origin}
+
+    def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
+        return {origin: self.returned[stream, origin] for origin in origins if (stream, origin) in self.returned}
+
+    def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
+        self.settled |= {(stream, place): state for place in places}
 
     def steps_done(self, incident_id: str) -> set[str]:
         return {step for incident, step in self.done if incident == incident_id}
@@ -304,6 +318,12 @@ class MemoryPoisonQueue:
         for message in messages:
             self.messages.setdefault(message.key, message)
 
+    def remove(self, wanted: Callable[[str, Mapping[str, str]], bool], most: int) -> Removal:
+        found = [key for key, message in self.messages.items() if wanted(message.body, message.attributes)][:most]
+        for key in found:
+            del self.messages[key]
+        return Removal(len(found), complete=True)
+
 
 class MemoryExecutions:
     """Executions by name. statuses: what became of them; RUNNING unless told."""
@@ -319,6 +339,40 @@ class MemoryExecutions:
 
     def status(self, name: str) -> str:
         return self.statuses.get(name, "RUNNING")
+
+    def running(self) -> set[str]:
+        return {name for name in self.started if self.status(name) == "RUNNING"}
+
+
+class MemoryTaskTokens:
+    """Tokens of tasks that wait, and what became of those that don't any more: output or error."""
+
+    def __init__(self, *waiting: str) -> None:
+        self.waiting = set(waiting)
+        self.answers: dict[str, str] = {}
+
+    def succeed(self, token: str, output: str) -> bool:
+        return self._answer(token, output)
+
+    def fail(self, token: str, error: str) -> bool:
+        return self._answer(token, error)
+
+    def _answer(self, token: str, answer: str) -> bool:
+        if token not in self.waiting:
+            return False
+        self.waiting.remove(token)
+        self.answers[token] = answer
+        return True
+
+
+class MemoryApproverTopic:
+    """A topic that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def publish(self, subject: str, text: str) -> None:
+        self.told.append((subject, text))
 
 
 class MemoryPolicySource:

@@ -8,6 +8,7 @@ from stream_redrive.core.errors import ServiceBusy, ServiceUnreachable
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.records import Lineage, Origin, StreamRecord
 from stream_redrive.core.redrive import RedriveRecords, RedriveResult
+from stream_redrive.core.sending import Sender
 from tests.support.cuts import Cuts
 from tests.support.scene import Scene
 
@@ -17,8 +18,8 @@ SETTLE_SECONDS = 15.0
 def redrive(scene: Scene, failed: Incident, cuts: Cuts | None = None) -> RedriveResult:
     cuts = cuts or Cuts()
     stream = cuts.guard(scene.stream)
-    run = RedriveRecords(cuts.guard(scene.vault), cuts.guard(scene.ledger), stream, stream, scene.clock, SETTLE_SECONDS)
-    return run(failed, "stream")
+    send = Sender(cuts.guard(scene.ledger), stream, stream, scene.clock, SETTLE_SECONDS)
+    return RedriveRecords(cuts.guard(scene.vault), send)(failed, "stream")
 
 
 def redrive_until_done(scene: Scene, failed: Incident, cuts: Cuts | None = None) -> RedriveResult:

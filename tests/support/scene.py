@@ -10,12 +10,14 @@ from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.classify import Classification, ClassifyRecords
 from stream_redrive.core.incident import Incident
 from stream_redrive.core.manifest import CaptureManifest
-from stream_redrive.core.policy import parse_policy
+from stream_redrive.core.policy import PolicyBook, parse_policy
 from stream_redrive.core.ports import RedrivenCopy
+from stream_redrive.core.quarantine import QuarantineManifest, QuarantineRecords
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
 from stream_redrive.core.sources import Sources
 from stream_redrive.core.verdicts import ChunkVerdicts, RecordVerdict
 from tests.support.build import incident, notice_of
+from tests.support.cuts import Cuts
 from tests.support.memory import (
     MemoryClock,
     MemoryConsumer,
@@ -27,6 +29,7 @@ from tests.support.memory import (
     MemoryTimeLimit,
     MemoryVault,
 )
+from tests.support.memory_cases import MemoryCaseStore
 
 STREAM_NAME = "orders-stream"
 EXECUTION_ARN = "arn:aws:states:us-east-1:123456789012:execution:redrive:name"
@@ -45,6 +48,7 @@ class Scene:
         self.mappings = MemoryMappings()
         self.consumer = MemoryConsumer()
         self.limit = MemoryTimeLimit()
+        self.cases = MemoryCaseStore()
         self.policy = policy
         self.policy_version = "1"
 
@@ -65,9 +69,18 @@ class Scene:
 
     def classify(self, failed: Incident) -> Classification:
         """The second step, under the policy as it stands."""
-        book = parse_policy(json.dumps({"default": self.policy}), self.policy_version)
         sources = Sources(self.log, self.mappings, self.consumer, self.limit)
-        return ClassifyRecords(self.vault, lambda: book, self.ledger, sources, self.clock)(failed)
+        return ClassifyRecords(self.vault, self.policies, self.ledger, sources, self.clock)(failed)
+
+    def policies(self) -> PolicyBook:
+        """The policy as it stands."""
+        return parse_policy(json.dumps({"default": self.policy}), self.policy_version)
+
+    def quarantine(self, failed: Incident, cuts: Cuts | None = None) -> QuarantineManifest:
+        """The step for those that are not sent back, its port calls cut as told."""
+        ports = (self.vault, self.queue, self.ledger, self.cases)
+        vault, queue, ledger, cases = map((cuts or Cuts()).guard, ports)
+        return QuarantineRecords(vault, queue, ledger, cases, self.policies, self.clock)(failed, EXECUTION_ARN)
 
     def fail(self, *batches: Sequence[StreamRecord], **fields: Any) -> Incident:
         """An incident of these failed batches, captured and classified. fields: of each notice."""

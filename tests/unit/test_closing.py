@@ -9,7 +9,6 @@ from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.closing import CloseIncident, ParkIncident
 from stream_redrive.core.errors import VaultObjectMissing
 from stream_redrive.core.incident import Incident
-from stream_redrive.core.quarantine import QuarantineRecords
 from tests.support.build import CONSUMER, SHARD_ID, incident, notice, notice_of
 from tests.support.memory import MemoryPoisonQueue
 from tests.support.scene import EXECUTION_ARN, Scene
@@ -23,7 +22,7 @@ def close(scene: Scene, failed: Incident, quarantined: int = 0) -> dict[str, Any
 
 
 def quarantine(scene: Scene, failed: Incident) -> int:
-    return QuarantineRecords(scene.vault, scene.queue, scene.ledger)(failed, EXECUTION_ARN).records
+    return scene.quarantine(failed).records
 
 
 def test_the_output_accounts_for_every_record_as_the_contract_says() -> None:
@@ -45,7 +44,7 @@ def test_the_output_accounts_for_every_record_as_the_contract_says() -> None:
         "redrive": REDRIVE,
         "quarantine": {
             "records": 1,
-            "cases": [],
+            "cases": list(scene.cases.all),
             "chunks": [{"bucket": "vault", "key": keys.quarantine_chunk(0), "records": 1}],
         },
     }

@@ -20,6 +20,7 @@ from stream_redrive.core.ports import LoggedError
 from stream_redrive.core.records import Origin, StreamRecord
 from stream_redrive.core.redrive import RedriveRecords
 from stream_redrive.core.reports import FailureReport
+from stream_redrive.core.sending import Sender
 from tests.support.build import incident, notice_of
 from tests.support.scene import STREAM_NAME, Scene
 
@@ -184,7 +185,8 @@ def run(family: Family, known: str) -> Outcome:
             else:
                 outcome.ends[label[origin], "quarantined"] += 1
                 outcome.reasons.add(verdict.reason)
-        redrive = RedriveRecords(scene.vault, scene.ledger, scene.stream, scene.stream, scene.clock, 1)
+        send = Sender(scene.ledger, scene.stream, scene.stream, scene.clock, 1)
+        redrive = RedriveRecords(scene.vault, send)
         redrive(work, "stream")
     outcome.ends.update((label[number], "processed") for number in processed)
     outcome.most_redrives = max((redriven[n] for n, named in label.items() if named == "poison"), default=0)

@@ -19,7 +19,9 @@ from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
 
 from stream_redrive import bootstrap
-from stream_redrive.core import chunks, packing, redrive
+from stream_redrive.adapters.cases import DynamoCaseStore
+from stream_redrive.adapters.clock import LambdaClock
+from stream_redrive.core import chunks, packing, sending
 from stream_redrive.core.notices import format_time
 from tests.support import build
 from tests.support.cloud import ACCOUNT, ENVIRONMENT, STREAM, TABLE, Cloud, small_aws
@@ -29,7 +31,14 @@ RECORDS = 8  # two chunks and two PutRecords calls, with the limits below
 CHUNK_RECORDS = 5
 CALL_RECORDS = 4
 CUTS = ("before", "after", "answer lost")
-IN_MACHINE = ("CaptureRecords", "ClassifyRecords", "QuarantineRecords", "RedriveRecords", "CloseIncident")
+IN_MACHINE = (
+    "CaptureRecords",
+    "ClassifyRecords",
+    "QuarantineRecords",
+    "OpenCases",
+    "RedriveRecords",
+    "CloseIncident",
+)
 
 
 class Killed(BaseException):
@@ -82,7 +91,7 @@ class Scissors:
 def cloud_with(scissors: Scissors) -> Iterator[Cloud]:
     with pytest.MonkeyPatch.context() as monkeypatch, small_aws(monkeypatch, shards=2) as cloud:
         monkeypatch.setattr(chunks, "MAX_RECORDS", CHUNK_RECORDS)
-        monkeypatch.setattr(redrive, "pack", partial(packing.pack, max_records=CALL_RECORDS))
+        monkeypatch.setattr(sending, "pack", partial(packing.pack, max_records=CALL_RECORDS))
         cloud.set_policy({"default": {"decoder": "json", "backoff": {"base_seconds": 0, "max_seconds": 0}}})
         make = BaseClient._make_api_call
         monkeypatch.setattr(
@@ -113,7 +122,28 @@ def run_to_the_end(cloud: Cloud, batch: list[build.StreamRecord]) -> str:
     assert output["verdicts"] == {"transient": RECORDS - len(POISON), "poison": len(POISON), "held": 0}
     assert output["redrive"]["sent"] == RECORDS - len(POISON)
     assert output["quarantine"]["records"] == len(POISON)
+    assert_in_exactly_one_case(cloud, incident, output["quarantine"]["cases"])
     return chunks.VaultKeys(incident).captured.removeprefix("captured/")
+
+
+def assert_in_exactly_one_case(cloud: Cloud, incident: build.Incident, cases: list[str]) -> None:
+    """Object, pieces, counts and messages agree, and each case has been handed to its workflow."""
+    store = DynamoCaseStore(cloud.client("dynamodb"), TABLE, LambdaClock(lambda: 1000))
+    prefix = chunks.VaultKeys(incident).quarantine_chunk(0).removesuffix("00000.ndjson.gz")
+    named = Counter(line["case_id"] for line in cloud.lines(prefix))
+    assert sorted(named) == cases
+    assert set(store.joined(incident.id).values()) == set(cases)
+    pieces = {name: store.pieces(name) for name in cases}
+    ours = {name: sum(len(p.lines) for p in found if p.incident_id == incident.id) for name, found in pieces.items()}
+    assert ours == named
+    for name, found in pieces.items():
+        case = store.case(name)
+        assert case is not None
+        assert case.records == sum(len(piece.lines) for piece in found)
+        assert case.revision == sum(event.kind in ("opened", "joined") for event in store.events(name))
+    assert not store.hand_overs()
+    executions = cloud.client("stepfunctions").list_executions(stateMachineArn=ENVIRONMENT["CASE_STATE_MACHINE_ARN"])
+    assert set(cases) <= {execution["name"] for execution in executions["executions"]}
 
 
 Places = set[tuple[str, str]]

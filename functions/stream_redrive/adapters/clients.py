@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -76,6 +77,12 @@ def s3() -> "S3Client":
 
 
 @cache
+def sns() -> "SNSClient":
+    """The approvers' topic's client."""
+    return boto3.client("sns", config=_REPEATING)
+
+
+@cache
 def sqs() -> "SQSClient":
     """The poison queue's client."""
     return boto3.client("sqs", config=_REPEATING)
@@ -89,5 +96,5 @@ def ssm() -> "SSMClient":
 
 @cache
 def stepfunctions() -> "SFNClient":
-    """The redrive machine's client."""
+    """The state machines' client."""
     return boto3.client("stepfunctions", config=_REPEATING)

@@ -3,64 +3,57 @@
 Items (pk, sk):
     CLAIM#<shard of a consumer>, <end>#<start>     which incident works on a notice
     RECORD#<stream>#<shard id>#<number>, LINEAGE     origin, attempt and last error of a redriven record
-    RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine
+    RECORD#<stream>#<shard id>#<number>, QUARANTINE  where the record lies in quarantine, and what was decided
+    RECORD#<stream>#<shard id>#<number>, RETURNED    of an origin: which copy came into quarantine last
     REPORT#<function>#<stream>#<shard id>, <number>  what the consumer reported of a record
     OPEN#<stream>, <incident id>                     an incident whose redrive is under way
     INCIDENT#<id>, REDRIVE                           how far its redrive has come
     INCIDENT#<id>, DONE#<step>                       a part of a step that must not be done again
     INCIDENT#<id>, PROBE#<n>                         an invocation of the consumer by the probe
+
+The cases have a module of their own (cases.py).
 """
 
-import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from stream_redrive.adapters.faults import error_code, faults_of
+from stream_redrive.adapters.table import (
+    MAX_BATCH_GET,
+    MAX_ROUNDS,
+    MAX_TRANSACTION,
+    Item,
+    LedgerTable,
+    batches,
+    item_key,
+)
 from stream_redrive.core.errors import ServiceBusy, WriteConflict
 from stream_redrive.core.notices import format_time, parse_time
-from stream_redrive.core.ports import Clock, ProbeCall, ProbeFinding, QuarantinedRecord, RedriveCursor, RedrivenCopy
+from stream_redrive.core.ports import ProbeCall, ProbeFinding, QuarantinedRecord, RedriveCursor, RedrivenCopy
 from stream_redrive.core.records import Lineage, Origin, to_json
 from stream_redrive.core.reports import FailureReport
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
-MAX_TRANSACTION = 100
-MAX_BATCH_GET = 100
-MAX_BATCH_WRITE = 25
-_MAX_ROUNDS = 10
-# Longer than any message may wait (SNS 23 days, queue and DLQ 14 days each) and any parked incident be redriven.
-_KEEP = timedelta(days=400)
-
-T = TypeVar("T")
-Item = dict[str, Any]
-
-
-class DynamoLedger:
+class DynamoLedger(LedgerTable):
     """The ledger in a table with the keys pk and sk and the TTL attribute expires_at."""
-
-    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
-        self._client = client
-        self._table = table
-        self._clock = clock
 
     def claim(self, incident_id: str, shard: str, ranges: Sequence[tuple[str, str]]) -> Sequence[bool]:
         """Conditional puts, 100 a transaction; a cancelled transaction names the claims that others hold."""
         keys = [(int(start), int(end)) for start, end in ranges]
         ours: dict[tuple[int, int], bool] = {}
-        for batch in _batches(dict.fromkeys(keys), MAX_TRANSACTION):  # a transaction takes no item twice
+        for batch in batches(dict.fromkeys(keys), MAX_TRANSACTION):  # a transaction takes no item twice
             ours |= zip(batch, self._claim_batch(incident_id, shard, batch), strict=True)
         return [ours[key] for key in keys]
 
     def _claim_batch(self, incident_id: str, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bool]:
         ours = [True] * len(ranges)
-        for attempt in range(_MAX_ROUNDS):
+        for attempt in range(MAX_ROUNDS):
             open_claims = [index for index, mine in enumerate(ours) if mine]
             if not open_claims:
                 return ours
@@ -84,7 +77,7 @@ class DynamoLedger:
         return {
             "TableName": self._table,
             "Item": {
-                **_key(f"CLAIM#{shard}", f"{end:0128}#{start:0128}"),
+                **item_key(f"CLAIM#{shard}", f"{end:0128}#{start:0128}"),
                 "incident": {"S": incident_id},
                 "expires_at": self._expiry(),
             },
@@ -95,31 +88,19 @@ class DynamoLedger:
     def lineage_of(self, stream: str, places: Iterable[Origin]) -> Mapping[Origin, Lineage]:
         """Consistent BatchGetItem, 100 a call."""
         found: dict[Origin, Lineage] = {}
-        for batch in _batches(sorted(set(places), key=lambda p: (p.shard_id, p.sequence_number)), MAX_BATCH_GET):
+        for batch in batches(sorted(set(places), key=lambda p: (p.shard_id, p.sequence_number)), MAX_BATCH_GET):
             by_key = {_record_pk(stream, place): place for place in batch}
-            for item in self._get_all([_key(pk, "LINEAGE") for pk in by_key]):
+            for item in self._get_all([item_key(pk, "LINEAGE") for pk in by_key]):
                 origin = Origin(item["origin_shard"]["S"], item["origin_sequence"]["S"])
                 last_error = item["last_error"]["S"] if "last_error" in item else None
                 found[by_key[item["pk"]["S"]]] = Lineage(origin, int(item["attempt"]["N"]), last_error)
         return found
 
-    def _get_all(self, keys: list[Item]) -> Iterator[Item]:
-        for attempt in range(_MAX_ROUNDS):
-            with faults_of("dynamodb:BatchGetItem"):
-                reply = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})
-            yield from reply["Responses"].get(self._table, [])
-            unprocessed: Any = reply.get("UnprocessedKeys", {}).get(self._table, {})
-            keys = unprocessed.get("Keys", [])
-            if not keys:
-                return
-            self._clock.sleep(min(0.05 * 2**attempt, 2))
-        raise ServiceBusy("dynamodb:BatchGetItem leaves keys unprocessed")
-
     def record_redriven(self, stream: str, incident_id: str, copies: Sequence[RedrivenCopy]) -> None:
         """BatchWriteItem; the same again when a step runs again."""
         self._write_all(
             {
-                **_key(_record_pk(stream, copy.place), "LINEAGE"),
+                **item_key(_record_pk(stream, copy.place), "LINEAGE"),
                 "origin_shard": {"S": copy.lineage.origin.shard_id},
                 "origin_sequence": {"S": copy.lineage.origin.sequence_number},
                 "attempt": {"N": str(copy.lineage.attempt)},
@@ -134,10 +115,7 @@ class DynamoLedger:
 
     def redrive_cursor(self, incident_id: str) -> RedriveCursor | None:
         """Consistent GetItem."""
-        with faults_of("dynamodb:GetItem"):
-            item: Any = self._client.get_item(
-                TableName=self._table, Key=_key(f"INCIDENT#{incident_id}", "REDRIVE"), ConsistentRead=True
-            ).get("Item")
+        item = self._get(item_key(f"INCIDENT#{incident_id}", "REDRIVE"))
         if item is None:
             return None
         return RedriveCursor(
@@ -154,7 +132,7 @@ class DynamoLedger:
         """Conditional PutItem over the version that was read."""
         saved = replace(cursor, version=cursor.version + 1)
         item: Any = {
-            **_key(f"INCIDENT#{incident_id}", "REDRIVE"),
+            **item_key(f"INCIDENT#{incident_id}", "REDRIVE"),
             "next_chunk": {"N": str(saved.next_chunk)},
             "next_line": {"N": str(saved.next_line)},
             "carried": {"S": encode_positions(saved.carried)},
@@ -186,13 +164,13 @@ class DynamoLedger:
         with faults_of("dynamodb:PutItem"):
             self._client.put_item(
                 TableName=self._table,
-                Item={**_key(f"OPEN#{stream}", incident_id), "expires_at": self._expiry()},
+                Item={**item_key(f"OPEN#{stream}", incident_id), "expires_at": self._expiry()},
             )
 
     def close_redrive(self, stream: str, incident_id: str) -> None:
         """DeleteItem."""
         with faults_of("dynamodb:DeleteItem"):
-            self._client.delete_item(TableName=self._table, Key=_key(f"OPEN#{stream}", incident_id))
+            self._client.delete_item(TableName=self._table, Key=item_key(f"OPEN#{stream}", incident_id))
 
     def open_redrives(self, stream: str) -> Sequence[str]:
         """Consistent Query."""
@@ -202,18 +180,66 @@ class DynamoLedger:
         """BatchWriteItem; the same again when a step runs again."""
         self._write_all(
             {
-                **_key(_record_pk(stream, record.place), "QUARANTINE"),
+                **item_key(_record_pk(stream, record.place), "QUARANTINE"),
                 "origin_shard": {"S": record.origin.shard_id},
                 "origin_sequence": {"S": record.origin.sequence_number},
                 "rule": {"S": record.rule},
                 "verdict": {"S": record.verdict},
                 "chunk_key": {"S": record.chunk_key},
                 "line": {"N": str(record.line)},
+                "case": {"S": record.case},
+                "state": {"S": "QUARANTINED"},
                 "incident": {"S": incident_id},
                 "expires_at": self._expiry(),
             }
             for record in records
         )
+        self._write_all(
+            {
+                **item_key(_record_pk(stream, record.origin), "RETURNED"),
+                "copy_shard": {"S": record.place.shard_id},
+                "copy_sequence": {"S": record.place.sequence_number},
+                "expires_at": self._expiry(),
+            }
+            for record in records
+            if record.place != record.origin
+        )
+
+    def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
+        """Consistent BatchGetItem, 100 a call."""
+        found: dict[Origin, Origin] = {}
+        for batch in batches(dict.fromkeys(origins), MAX_BATCH_GET):
+            by_key = {_record_pk(stream, origin): origin for origin in batch}
+            for item in self._get_all([item_key(pk, "RETURNED") for pk in by_key]):
+                found[by_key[item["pk"]["S"]]] = Origin(item["copy_shard"]["S"], item["copy_sequence"]["S"])
+        return found
+
+    def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
+        """Updates, 100 a transaction; the same again when a step runs again."""
+        for batch in batches(dict.fromkeys(places), MAX_TRANSACTION):
+            updates: Any = [
+                {
+                    "Update": {
+                        "TableName": self._table,
+                        "Key": item_key(_record_pk(stream, place), "QUARANTINE"),
+                        "UpdateExpression": "SET #state = :state",
+                        "ExpressionAttributeNames": {"#state": "state"},
+                        "ExpressionAttributeValues": {":state": {"S": state}},
+                    }
+                }
+                for place in batch
+            ]
+            for attempt in range(MAX_ROUNDS):
+                try:
+                    with faults_of("dynamodb:TransactWriteItems"):
+                        self._client.transact_write_items(TransactItems=updates)
+                    break
+                except ClientError as exc:
+                    if error_code(exc) != "TransactionCanceledException":
+                        raise
+                    self._clock.sleep(min(0.05 * 2**attempt, 2))  # another transaction is at one of the items
+            else:
+                raise ServiceBusy("marks of settled records are contended")
 
     def steps_done(self, incident_id: str) -> set[str]:
         """Consistent Query of the incident's marks."""
@@ -238,21 +264,9 @@ class DynamoLedger:
         names = ("error_type", "message", "fingerprint", "reported_at")
         return {int(item["sk"]["S"]): FailureReport(*(item[name]["S"] for name in names)) for item in reported}
 
-    def _query(self, condition: str, values: Item) -> Iterator[Item]:
-        """All pages of a consistent Query."""
-        with faults_of("dynamodb:Query"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                ConsistentRead=True,
-                KeyConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
-            for page in pages:
-                yield from page["Items"]
-
     def mark_done(self, incident_id: str, step: str) -> None:
         """A mark that steps_done finds."""
-        self._write_all([{**_key(f"INCIDENT#{incident_id}", f"DONE#{step}"), "expires_at": self._expiry()}])
+        self._write_all([{**item_key(f"INCIDENT#{incident_id}", f"DONE#{step}"), "expires_at": self._expiry()}])
 
     def probe_calls(self, incident_id: str) -> Sequence[ProbeCall]:
         """Consistent Query."""
@@ -285,7 +299,7 @@ class DynamoLedger:
 
     def _probe_item(self, incident_id: str, number: int, call: ProbeCall) -> Item:
         item = {
-            **_key(f"INCIDENT#{incident_id}", f"PROBE#{number:04}"),
+            **item_key(f"INCIDENT#{incident_id}", f"PROBE#{number:04}"),
             "announced_at": {"S": format_time(call.announced_at)},
             "records": {"S": " ".join(map(str, call.sequence_numbers))},
             "expires_at": self._expiry(),
@@ -294,22 +308,6 @@ class DynamoLedger:
             found = {n: (f.processed, f.error_type, f.message) for n, f in call.findings.items()}
             item["findings"] = {"S": to_json(found)}
         return item
-
-    def _write_all(self, items: Iterable[Item]) -> None:
-        for batch in _batches(items, MAX_BATCH_WRITE):
-            requests: Any = [{"PutRequest": {"Item": item}} for item in batch]
-            for attempt in range(_MAX_ROUNDS):
-                with faults_of("dynamodb:BatchWriteItem"):
-                    reply = self._client.batch_write_item(RequestItems={self._table: requests})
-                requests = reply.get("UnprocessedItems", {}).get(self._table, [])
-                if not requests:
-                    break
-                self._clock.sleep(min(0.05 * 2**attempt, 2))
-            else:
-                raise ServiceBusy("dynamodb:BatchWriteItem leaves items unprocessed")
-
-    def _expiry(self) -> Item:
-        return {"N": str(int((self._clock.now() + _KEEP).timestamp()))}
 
 
 def encode_positions(positions: Sequence[tuple[int, int]]) -> str:
@@ -354,15 +352,5 @@ def _as_stored(cursor: RedriveCursor) -> RedriveCursor:
     return replace(cursor, open_since=parse_time(format_time(since)) if since else None)
 
 
-def _key(pk: str, sk: str) -> Item:
-    return {"pk": {"S": pk}, "sk": {"S": sk}}
-
-
 def _record_pk(stream: str, place: Origin) -> str:
     return f"RECORD#{stream}#{place.shard_id}#{place.sequence_number}"
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

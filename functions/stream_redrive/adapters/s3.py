@@ -1,6 +1,6 @@
 """S3: the vault."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -11,6 +11,8 @@ from stream_redrive.core.ports import StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_MAX_ROUNDS = 5
 
 
 class S3Vault:
@@ -46,12 +48,34 @@ class S3Vault:
     def get(self, key: str) -> bytes:
         """GetObject."""
         with faults_of("s3:GetObject"):
-            try:
-                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as exc:
-                if error_code(exc) in {"NoSuchKey", "404"}:
-                    raise VaultObjectMissing(f"s3://{self._bucket}/{key} is not there") from exc
-                raise
+            return self._read(key)[0]
+
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        """GetObject, then PutObject with If-Match; from the start when another write came between."""
+        for _ in range(_MAX_ROUNDS):
+            with faults_of("s3:GetObject"):
+                body, tag = self._read(key)
+            revised = change(body)
+            if revised == body:
+                return body
+            with faults_of("s3:PutObject"):
+                try:
+                    self._client.put_object(Bucket=self._bucket, Key=key, Body=revised, IfMatch=tag)
+                except ClientError as exc:
+                    if error_code(exc) not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+                        raise
+                else:
+                    return revised
+        raise WriteConflict(f"{key} is written by others again and again")
+
+    def _read(self, key: str) -> tuple[bytes, str]:
+        try:
+            reply = self._client.get_object(Bucket=self._bucket, Key=key)
+            return reply["Body"].read(), reply["ETag"]
+        except ClientError as exc:
+            if error_code(exc) in {"NoSuchKey", "404"}:
+                raise VaultObjectMissing(f"s3://{self._bucket}/{key} is not there") from exc
+            raise
 
     def list(self, prefix: str) -> Sequence[StoredObject]:
         """ListObjectsV2, all pages; S3 sorts by key."""

@@ -1,12 +1,13 @@
 """SQS: the poison queue, a FIFO queue whose deduplication makes a step that runs again send nothing twice."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.core.errors import ServiceBusy
-from stream_redrive.core.ports import Clock, PoisonMessage
+from stream_redrive.core.ports import Clock, PoisonMessage, Removal
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -16,6 +17,11 @@ MAX_BATCH_BYTES = 1024 * 1024
 # Attribute names, types and values count against the limit too.
 _OVERHEAD = 1024
 _MAX_ROUNDS = 8
+# A message that a search has received comes back after this by itself; a search that takes longer would meet it again.
+_HIDDEN_SECONDS = 300
+_SEARCH_SECONDS = 240
+# Long polling asks every server of the queue: an empty answer means that there is nothing.
+LONG_POLL_SECONDS = 1
 
 
 class SqsPoisonQueue:
@@ -42,6 +48,65 @@ class SqsPoisonQueue:
             else:
                 reasons = {failed.get("Code", "") for failed in reply.get("Failed", [])}
                 raise ServiceBusy(f"sqs:SendMessageBatch refused {len(waiting)} messages: {', '.join(sorted(reasons))}")
+
+    def remove(self, wanted: Callable[[str, Mapping[str, str]], bool], most: int) -> Removal:
+        """ReceiveMessage until the queue has no more to give: what is not wanted stays hidden meanwhile."""
+        until = self._clock.now() + timedelta(seconds=min(_SEARCH_SECONDS, self._clock.remaining_seconds() / 2))
+        others: list[str] = []
+        removed = 0
+        try:
+            while removed < most and self._clock.now() < until:
+                found = self._receive()
+                if not found:
+                    return Removal(removed, complete=self._hidden() <= len(others))
+                gone = [m["ReceiptHandle"] for m in found if wanted(m["Body"], _attributes(m))]
+                others += [m["ReceiptHandle"] for m in found if m["ReceiptHandle"] not in gone]
+                self._delete(gone)
+                removed += len(gone)
+        finally:
+            self._give_back(others)
+        return Removal(removed, complete=removed >= most)
+
+    def _receive(self) -> Sequence[Any]:
+        with faults_of("sqs:ReceiveMessage"):
+            reply = self._client.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=MAX_ENTRIES,
+                VisibilityTimeout=_HIDDEN_SECONDS,
+                WaitTimeSeconds=LONG_POLL_SECONDS,
+                MessageAttributeNames=["All"],
+            )
+        return reply.get("Messages", [])
+
+    def _hidden(self) -> int:
+        """About how many messages somebody has received and neither deleted nor given back, this search included."""
+        with faults_of("sqs:GetQueueAttributes"):
+            reply = self._client.get_queue_attributes(
+                QueueUrl=self._queue_url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
+            )
+        return int(reply["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
+
+    def _delete(self, handles: Sequence[str]) -> None:
+        entries: Any = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(handles)]
+        if entries:
+            with faults_of("sqs:DeleteMessageBatch"):
+                reply = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            if failed := reply.get("Failed"):
+                raise ServiceBusy(f"sqs:DeleteMessageBatch left {len(failed)} messages: {failed[0].get('Code')}")
+
+    def _give_back(self, handles: Sequence[str]) -> None:
+        for start in range(0, len(handles), MAX_ENTRIES):
+            entries: Any = [
+                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for index, handle in enumerate(handles[start : start + MAX_ENTRIES])
+            ]
+            # One that is refused comes back by itself when its time is up.
+            with faults_of("sqs:ChangeMessageVisibilityBatch"):
+                self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+
+def _attributes(message: Any) -> dict[str, str]:
+    return {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
 
 
 def _entry(entry_id: str, message: PoisonMessage) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# Actor and channel of what nobody but the service itself did.
+MACHINE = "case-workflow"
+
 
 class CaseStatus(StrEnum):
     """Where a case stands.
@@ -146,6 +149,23 @@ class Note:
     at: str
     by: Person
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks, as IAM knows them; None: an unsigned caller. operation: groups what the request does."""
+
+    arn: str | None
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person says of a decision. digest: of the plan that they have seen, or of the proposal, to approve it."""
+
+    digest: str
+    reason: str
+    ticket: str = ""
 
 
 def case_id(fingerprint: str, generation: int) -> str:

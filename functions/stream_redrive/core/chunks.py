@@ -87,8 +87,12 @@ def encode(lines: Iterable[dict[str, Any]]) -> bytes:
 
 def decode(body: bytes) -> Iterator[Record]:
     """The records of a chunk, in the order of the shard."""
-    for line in gzip.decompress(body).decode("ascii").splitlines():
-        yield Record.from_line(json.loads(line))
+    return map(Record.from_line, lines_of(body))
+
+
+def lines_of(body: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a chunk as they stand."""
+    return map(json.loads, gzip.decompress(body).decode("ascii").splitlines())
 
 
 def line_bytes(record: StreamRecord) -> int:

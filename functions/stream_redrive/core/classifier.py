@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from stream_redrive.core.ports import ProbeFinding, TimeIsUp
 from stream_redrive.core.records import Record
 from stream_redrive.core.reports import FailureReport
 from stream_redrive.core.rules import TIMED_OUT_RULE, WRITING_RULES, Evidence, RuleSet, default_rules, names_error
+from stream_redrive.core.schema_check import declared_fields
 from stream_redrive.core.verdicts import RecordVerdict
 
 # From so many records on, and so large a share of all in their range, it is not the records that are at fault.
@@ -221,7 +222,7 @@ class Classifier:
         self._own_rules = RuleSet(policy.rules)
         self._default_rules = RuleSet(default_rules())
         self._check = None if policy.schema is None else compile_schema(policy.schema)
-        self._fields = frozenset(_declared_fields(policy.schema))
+        self._fields = frozenset(declared_fields(policy.schema))
         # With decoder "auto" and no schema a payload that can't be decoded proves nothing: don't spend time on it.
         self._decodes = self._check is not None or policy.decoder in (Decoder.JSON, Decoder.GZIP_JSON)
         self._opens = self._decodes or any({"field", "format"} & rule.when.keys() for rule in policy.rules)
@@ -517,15 +518,3 @@ _PROCESSED = _Finding(
     "the consumer processed the record when it was probed: there is nothing to send again",
     settled=True,
 )
-
-
-def _declared_fields(schema: object) -> Iterator[str]:
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        if isinstance(properties, dict):
-            yield from properties
-        for part in schema.values():
-            yield from _declared_fields(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            yield from _declared_fields(part)

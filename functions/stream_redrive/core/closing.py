@@ -51,9 +51,10 @@ class CloseIncident:
             captured["strangers"] = strangers
         if manifest.claimed_elsewhere:
             captured["claimed_elsewhere"] = manifest.claimed_elsewhere
-        quarantine: dict[str, Any] = {"records": quarantined, "cases": []}
-        written = QuarantineManifest.load(self._vault, incident).chunks if quarantined else ()
-        quarantine |= self._listed("chunks", _described(written), keys.quarantine_manifest)
+        kept = QuarantineManifest.load(self._vault, incident) if quarantined else QuarantineManifest(0, ())
+        quarantine: dict[str, Any] = {"records": quarantined}
+        quarantine |= self._listed("cases", kept.cases, keys.quarantine_manifest)
+        quarantine |= self._listed("chunks", _described(kept.chunks), keys.quarantine_manifest)
         return {
             "incident_id": incident.id,
             "capture": captured,
@@ -62,7 +63,7 @@ class CloseIncident:
             "quarantine": quarantine,
         }
 
-    def _listed(self, name: str, entries: Sequence[Mapping[str, Any]], manifest_key: str) -> dict[str, Any]:
+    def _listed(self, name: str, entries: Sequence[object], manifest_key: str) -> dict[str, Any]:
         if len(entries) <= MAX_LISTED:
             return {name: list(entries)}
         return {f"{name}_ref": {"bucket": self._vault.bucket, "key": manifest_key, "count": len(entries)}}

@@ -61,6 +61,18 @@ class IncidentGivenUp(TerminalError):
     """An incident was started again and parked again so often that once more won't help."""
 
 
+class CaseUnknown(TerminalError):
+    """A workflow's step was asked about a case that the ledger doesn't have."""
+
+
+class CaseNotDecided(TerminalError):
+    """A step that carries out a decision was asked about a case without one."""
+
+
+class CaseNotRedriven(TerminalError):
+    """A case's redrive is over, and not all of its records were sent."""
+
+
 class SettingsMissing(TerminalError):
     """A function's environment lacks variables; the message names all of them."""
 

@@ -1,7 +1,11 @@
 """Payloads: what they look like, and what they are once decoded. Hostile ones neither crash nor swamp a step."""
 
+import gzip
 import json
+import math
 import zlib
+from decimal import Decimal
+from typing import Any
 
 from stream_redrive.core.policy import Decoder
 
@@ -85,21 +89,67 @@ def decode_payload(data: bytes, decoder: Decoder) -> object:
     Raises:
         Undecodable: it is none.
     """
-    if data.startswith(KPL_MAGIC):
-        raise KplAggregate("a KPL aggregate: it holds several records of a producer, which are not taken apart")
-    body = data
-    if decoder is Decoder.GZIP_JSON or (decoder is Decoder.AUTO and data.startswith(GZIP_MAGIC)):
-        body = _gunzip(data)
+    return _read(_unpacked(data, decoder))
+
+
+def decode_exactly(data: bytes, decoder: Decoder) -> object:
+    """The same, but only of a payload of which the document keeps everything: its text may be written anew from it.
+
+    Raises:
+        Undecodable: it is no document, or says a name twice, or has a number that a double doesn't hold.
+    """
+    return _read(_unpacked(data, decoder), object_pairs_hook=_unique, parse_float=_exact, parse_constant=_exact)
+
+
+def encode_like(original: bytes, decoder: Decoder, document: object) -> bytes:
+    """A document as a payload: gzip where the original is.
+
+    Raises:
+        ValueError, RecursionError: it is not to be written as JSON.
+    """
+    separators = (",", ":")
+    try:
+        body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=separators).encode()
+    except UnicodeEncodeError:  # half a surrogate pair: only its escape can stand in a payload
+        body = json.dumps(document, allow_nan=False, separators=separators).encode()
+    return gzip.compress(body, mtime=0) if _is_packed(original, decoder) else body
+
+
+def _read(body: bytes, **hooks: Any) -> object:
     if len(body) > MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise Overloaded(f"a document of more than {MAX_VALUES} values")
     try:
-        return json.loads(body)
+        return json.loads(body, **hooks)
     except UnicodeDecodeError as exc:
         raise Undecodable(f"not {exc.encoding} text: {exc.reason} at byte {exc.start}") from exc
     except json.JSONDecodeError as exc:
         raise Undecodable(f"not JSON: {exc.msg} at character {exc.pos} of {len(exc.doc)}") from exc
     except (ValueError, RecursionError) as exc:
         raise Undecodable(f"not JSON that can be read: {type(exc).__name__}") from exc
+
+
+def _unpacked(data: bytes, decoder: Decoder) -> bytes:
+    if data.startswith(KPL_MAGIC):
+        raise KplAggregate("a KPL aggregate: it holds several records of a producer, which are not taken apart")
+    return _gunzip(data) if _is_packed(data, decoder) else data
+
+
+def _is_packed(data: bytes, decoder: Decoder) -> bool:
+    return decoder is Decoder.GZIP_JSON or (decoder is Decoder.AUTO and data.startswith(GZIP_MAGIC))
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise Undecodable("JSON that says a name twice: an edit would drop one")
+    return document
+
+
+def _exact(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or Decimal(text) != Decimal(repr(value)):
+        raise Undecodable("JSON with a number that is not to be written again as it is")
+    return value
 
 
 def _gunzip(data: bytes) -> bytes:

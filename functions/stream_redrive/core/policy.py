@@ -13,6 +13,7 @@ import fastjsonschema
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from stream_redrive.core.approvers import match_one_person_only
 from stream_redrive.core.errors import PolicyInvalid
 
 SCHEMA_PATH = Path(__file__).with_name("policy.schema.json")
@@ -223,6 +224,8 @@ def _contradictions(policy: Policy) -> list[str]:
         problems.append("backoff.base_seconds is more than backoff.max_seconds")
     if policy.probe.enabled and policy.ordering == "per_key":
         problems.append("probe.enabled breaks ordering 'per_key': the consumer gets records out of their order")
+    if policy.approval.two_person and match_one_person_only(policy.approval.approvers):
+        problems.append("approval.approvers names one person only, and approval.two_person asks for two")
     ids = [rule.id for rule in policy.rules]
     repeated = sorted({rule_id for rule_id in ids if ids.count(rule_id) > 1})
     if repeated:

@@ -1,6 +1,6 @@
 """What the use cases need from the outside. Each port has an AWS adapter and an in-memory one; one suite holds both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,6 +121,20 @@ class Vault(Protocol):
             VaultObjectMissing: no such object.
         """
 
+    def revise(self, key: str, change: Callable[[bytes], bytes]) -> bytes:
+        """Write what `change` makes of the object, and of nothing but what is there when it is written.
+
+        Args:
+            change: may be asked several times; nothing is written when it gives back what it was given.
+
+        Returns:
+            what the object then holds.
+
+        Raises:
+            VaultObjectMissing: no such object.
+            WriteConflict: others write it again and again.
+        """
+
     def list(self, prefix: str) -> Sequence[StoredObject]:
         """The objects below a prefix, sorted by key."""
 
@@ -154,7 +168,7 @@ class RedrivenCopy:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
-    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object."""
+    """A ledger entry for a record in quarantine. line counts from 0 in the chunk's object. case: the id of its case."""
 
     place: Origin
     origin: Origin
@@ -162,6 +176,7 @@ class QuarantinedRecord:
     verdict: str
     chunk_key: str
     line: int
+    case: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +243,12 @@ class Ledger(Protocol):
     def record_quarantined(self, stream: str, incident_id: str, records: Sequence[QuarantinedRecord]) -> None:
         """Write that these records are in quarantine."""
 
+    def last_quarantined(self, stream: str, origins: Iterable[Origin]) -> Mapping[Origin, Origin]:
+        """By origin: the place of its redriven copy that came into quarantine last; those without one are left out."""
+
+    def mark_settled(self, stream: str, places: Sequence[Origin], state: str) -> None:
+        """Write what was decided about records in quarantine: REDRIVEN, EDITED, DISCARDED or KEPT."""
+
     def steps_done(self, incident_id: str) -> set[str]:
         """The names that mark_done was called with."""
 
@@ -266,15 +287,33 @@ class PoisonMessage:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a search of the queue came to. removed: how many messages. complete: no message is left that it didn't see:
+    none is in other hands, and it was not cut short by its time.
+    """
+
+    removed: int
+    complete: bool
+
+
 class PoisonQueue(Protocol):
     """The queue of what waits for a person."""
 
     def send(self, messages: Sequence[PoisonMessage]) -> None:
         """Send messages, each once however often the step runs within the queue's deduplication window."""
 
+    def remove(self, wanted: Callable[[str, Mapping[str, str]], bool], most: int) -> Removal:
+        """Delete messages and give all others back; a run that is killed gives them back within five minutes.
+
+        Args:
+            wanted: whether a message of this body and these attributes shall go.
+            most: how many there are at most; the search ends with the last of them.
+        """
+
 
 class Executions(Protocol):
-    """The redrive state machine."""
+    """A state machine."""
 
     def start(self, name: str, body: str) -> None:
         """Start an execution.
@@ -285,6 +324,9 @@ class Executions(Protocol):
 
     def status(self, name: str) -> str:
         """RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED."""
+
+    def running(self) -> set[str]:
+        """The names of those that run; may lack one that was started a moment ago."""
 
 
 class ExecutionExists(Exception):
@@ -402,18 +444,25 @@ class HandOver(StrEnum):
     DECIDED = "decided"
 
 
+# Two items a piece, and room for what else a change writes, within the hundred of a transaction.
+MAX_PIECES = 40
+
+
 @dataclass(frozen=True, slots=True)
 class CaseChange:
     """What one transaction does to a case: all of it, or nothing.
 
     case: as it shall be, its revision one more than the one that was read; 1 opens a new case, which must be the next
-    generation of its fingerprint. pieces: records that join it, with the incident's mark that they have. successor: a
-    case that is opened with it. events: its history. hand_overs: kept until `delivered` is called.
+    generation of its fingerprint. pieces: records that join it, with the incident's mark that they have. taken_over:
+    records that the case before it left over; their marks stay. successor: a case that is opened with it, and its
+    history. events: the case's history. hand_overs: kept until `delivered` is called; START comes with every opening.
     """
 
     case: Case
     pieces: Sequence[Piece] = ()
+    taken_over: Sequence[Piece] = ()
     successor: Case | None = None
+    successor_events: Sequence[CaseEvent] = ()
     events: Sequence[CaseEvent] = ()
     hand_overs: Sequence[HandOver] = ()
 
@@ -443,12 +492,20 @@ class CaseStore(Protocol):
         """The cases that an incident's records have joined: by index of the chunk and fingerprint."""
 
     def join(self, case: Case, pieces: Sequence[Piece], events: Sequence[CaseEvent], at: str) -> bool:
-        """Add records to a case that is open, whatever its revision; False when it isn't open any more, or the
-        pieces have joined a case already. At most 40 pieces.
+        """Add records to a case that is open, whatever its revision; at most MAX_PIECES.
+
+        Returns:
+            whether they are in the case, now or from an earlier call; False when it isn't open any more, or one of
+            the pieces has joined another.
         """
 
     def commit(self, change: CaseChange) -> bool:
-        """Make a change; False when the case has moved on since it was read. At most 40 pieces."""
+        """Make a change, with at most MAX_PIECES of both sorts.
+
+        Returns:
+            whether it is made; False when the case has moved on since it was read, its successor isn't the next
+            generation, or one of the pieces has joined a case.
+        """
 
     def events(self, case_id: str) -> Sequence[CaseEvent]:
         """The case's history, in its order."""
@@ -473,3 +530,20 @@ class CaseStore(Protocol):
 
     def token(self, case_id: str) -> str | None:
         """The task token; it never leaves the back end."""
+
+
+class ApproverTopic(Protocol):
+    """The topic that those listen to who decide about cases."""
+
+    def publish(self, subject: str, text: str) -> None:
+        """Tell them, at least once. subject: at most 100 printable ASCII characters."""
+
+
+class TaskTokens(Protocol):
+    """The tasks of a state machine that wait for an answer."""
+
+    def succeed(self, token: str, output: str) -> bool:
+        """Give a task its output, JSON; False when it doesn't wait any more."""
+
+    def fail(self, token: str, error: str) -> bool:
+        """Let a task fail with an error of this name; False when it doesn't wait any more."""

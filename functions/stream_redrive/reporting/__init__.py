@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 from botocore.config import Config
 
-from stream_redrive.adapters.dynamodb import MAX_BATCH_WRITE, report_pk, report_sk
+from stream_redrive.adapters.dynamodb import report_pk, report_sk
+from stream_redrive.adapters.table import MAX_BATCH_WRITE
 from stream_redrive.core.chunks import stream_name
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.reports import FailureReport
