@@ -108,14 +108,16 @@ def test_the_report_has_the_fields_of_the_contract_and_counts_our_calls_only(lab
 
 
 @pytest.mark.parametrize(
-    ("construct", "service", "operation"),
+    ("scenario", "construct", "service", "operation"),
     [
-        ("RedriveRecords", "kinesis", "PutRecords"),
-        ("CaptureRecords", "dynamodb", "TransactWriteItems"),
-        ("QuarantineRecords", "sqs", "SendMessageBatch"),
+        ("throttled-sink", "RedriveRecords", "kinesis", "PutRecords"),
+        ("poison-pill", "CaptureRecords", "dynamodb", "TransactWriteItems"),
+        ("poison-pill", "QuarantineRecords", "sqs", "SendMessageBatch"),
     ],
 )
-def test_an_answer_that_is_lost_doubles_nothing(lab: Lab, construct: str, service: str, operation: str) -> None:
+def test_an_answer_that_is_lost_doubles_nothing(
+    lab: Lab, scenario: str, construct: str, service: str, operation: str
+) -> None:
     cut = Fault(
         service=service,
         operations=(operation,),
@@ -126,7 +128,7 @@ def test_an_answer_that_is_lost_doubles_nothing(lab: Lab, construct: str, servic
         moment="after",
     )
     with lab.control.fault(cut):
-        _, report = lab.run("poison-pill")
+        _, report = lab.run(scenario)
     assert lab.control.struck()[cut.id] == 1
     assert_all_accounted_for(report)
 
