@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format synth bench lock clean
+.PHONY: help install demo test check format synth bench openapi lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -46,6 +46,9 @@ synth: install  ## write the CloudFormation templates to cdk.out
 
 bench: install  ## measure the figures that the design promises
 	$(BIN)/python -m tests.bench
+
+openapi: install  ## write the description of the cases API again
+	PYTHONPATH=functions $(BIN)/python -m stream_redrive.api.openapi > docs/openapi.json
 
 lock:  ## resolve the versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --extra dev --quiet --output-file requirements.lock pyproject.toml

@@ -1,6 +1,7 @@
 """The HTTP API at which people look at cases and decide: every call is signed, and IAM says who may make it."""
 
 import json
+from collections.abc import Sequence
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_apigatewayv2 as apigateway
@@ -76,11 +77,8 @@ class CasesApi(Construct):
             destination_arn=access_log.log_group_arn, format=json.dumps(_ACCESS_LOG)
         )
         integration = integrations.HttpLambdaIntegration("Cases", self.function)
-        self._routes = {
-            (method, path): route
-            for method, path in (*LOOKS, *ACTS)
-            for route in self._api.add_routes(path=path, methods=[method], integration=integration)
-        }
+        for method, path in (*LOOKS, *ACTS):
+            self._api.add_routes(path=path, methods=[method], integration=integration)
 
     @property
     def url(self) -> str:
@@ -89,13 +87,19 @@ class CasesApi(Construct):
 
     def grant_look(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` see cases and their records, masked."""
-        for look in LOOKS:
-            self._routes[look].grant_invoke(grantee)
+        self._grant(grantee, LOOKS)
 
     def grant_act(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` see payloads, plan, write notes and ask to decide; the policy's approvers may do that."""
-        for act in ACTS:
-            self._routes[act].grant_invoke(grantee)
+        self._grant(grantee, ACTS)
+
+    def _grant(self, grantee: iam.IGrantable, routes: Sequence[tuple[apigateway.HttpMethod, str]]) -> None:
+        # A route's own grant ends at its first parameter: whoever may write notes could decide.
+        arns = [
+            self._api.arn_for_execute_api(method.value, path.replace("{case_id}", "*"), self._stage.stage_name)
+            for method, path in routes
+        ]
+        iam.Grant.add_to_principal(grantee=grantee, actions=["execute-api:Invoke"], resource_arns=arns)
 
 
 def _function(functions: RedriveFunctions, have: Resources, case_machine: sfn.IStateMachine) -> lambda_.Function:

@@ -130,7 +130,9 @@ class CaseWorkflow(Construct):
             environment=self._environment(REDRIVE_SETTLE_SECONDS=str(settle.to_seconds())),
             permissions=[
                 may.read_objects(have.vault, "quarantine/", "cases/"),
-                may.use_ledger(have.ledger, "GetItem", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
+                may.use_ledger(
+                    have.ledger, "GetItem", "Query", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"
+                ),
                 *may.decrypt(have.vault_key, have.encryption_key),
             ],
             timeout=_LONG,

@@ -81,3 +81,10 @@ def test_names_do_not_touch_one_another(machines: Machines) -> None:
     machines.executions.start(f"{NAME}-r2", BODY)
     machines.end(NAME, "FAILED")
     assert machines.executions.status(f"{NAME}-r2") == "RUNNING"
+
+
+def test_those_that_run_are_named(machines: Machines) -> None:
+    for name in (NAME, f"{NAME}-r2"):
+        machines.executions.start(name, BODY)
+    machines.end(NAME, "FAILED")
+    assert machines.executions.running() == {f"{NAME}-r2"}

@@ -21,9 +21,10 @@ from stream_redrive.adapters.dynamodb import DynamoLedger
 from stream_redrive.adapters.faults import faults_of
 from stream_redrive.adapters.kinesis import KinesisReader, KinesisWriter
 from stream_redrive.adapters.s3 import S3Vault
+from stream_redrive.adapters.sns import SnsApproverTopic
 from stream_redrive.adapters.sqs import SqsPoisonQueue
 from stream_redrive.adapters.ssm import SsmPolicySource
-from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions
+from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions, StepFunctionsTaskTokens
 from stream_redrive.core.cases import CaseEvent, Note, Person
 from stream_redrive.core.errors import AccessDenied, RedriveError, ServiceBusy, ServiceUnreachable
 from stream_redrive.core.ports import HandOver, PoisonMessage, QuarantinedRecord, RedriveCursor, RedrivenCopy
@@ -38,6 +39,8 @@ COPY = RedrivenCopy(PLACE, Lineage(PLACE, 1), PLACE)
 QUARANTINED = QuarantinedRecord(PLACE, PLACE, "rule", "poison", "quarantine/0", 0, "kind-1")
 NOTE = Note("2026-01-05T12:00:00.000Z", Person("arn"), "text")
 EVENT = CaseEvent("operation", NOTE.at, "noted", "arn", "api")
+TOPIC = ENVIRONMENT["APPROVAL_TOPIC_ARN"]
+RECEIVED = {"Messages": [{"MessageId": "m", "ReceiptHandle": "h", "Body": "{}"}]}
 MACHINE = ENVIRONMENT["REDRIVE_STATE_MACHINE_ARN"]
 
 
@@ -66,6 +69,11 @@ def cases(client: Any) -> DynamoCaseStore:
 def read(client: Any) -> object:
     kinesis = reader(client)
     return kinesis.read(STREAM_ARN, kinesis.open_at(STREAM_ARN, SHARD_ID, "1"))
+
+
+def search(client: Any, *, wanted: bool = True) -> object:
+    queue = SqsPoisonQueue(client, ENVIRONMENT["POISON_QUEUE_URL"], MemoryClock())
+    return queue.remove(lambda body, attributes: wanted, 10)
 
 
 CALLS = [
@@ -111,6 +119,21 @@ CALLS = [
         "states:StartExecution", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).start("n", "{}")
     ),
     Call("states:DescribeExecution", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).status("n")),
+    Call("dynamodb:BatchGetItem", clients.dynamodb, lambda c: ledger(c).last_quarantined("s", [PLACE])),
+    Call("dynamodb:TransactWriteItems", clients.dynamodb, lambda c: ledger(c).mark_settled("s", [PLACE], "KEPT")),
+    Call("sqs:ReceiveMessage", clients.sqs, search),
+    Call("sqs:GetQueueAttributes", clients.sqs, search, (reply({}),)),
+    Call("sqs:DeleteMessageBatch", clients.sqs, search, (reply(RECEIVED),)),
+    Call(
+        "sqs:ChangeMessageVisibilityBatch",
+        clients.sqs,
+        lambda c: search(c, wanted=False),
+        (reply(RECEIVED), reply({}), reply({"Attributes": {"ApproximateNumberOfMessagesNotVisible": "1"}})),
+    ),
+    Call("sns:Publish", clients.sns, lambda c: SnsApproverTopic(c, TOPIC).publish("subject", "text")),
+    Call("states:ListExecutions", clients.stepfunctions, lambda c: StepFunctionsExecutions(c, MACHINE).running()),
+    Call("states:SendTaskSuccess", clients.stepfunctions, lambda c: StepFunctionsTaskTokens(c).succeed("t", "{}")),
+    Call("states:SendTaskFailure", clients.stepfunctions, lambda c: StepFunctionsTaskTokens(c).fail("t", "Late")),
 ]
 FAULTS: list[tuple[Answer, type[Exception]]] = [
     (refusal("ThrottlingException"), ServiceBusy),

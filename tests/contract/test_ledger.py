@@ -262,3 +262,29 @@ def test_a_redrive_is_open_until_it_is_closed(ledger: Ledger) -> None:
 def test_closing_what_is_not_open_changes_nothing(ledger: Ledger) -> None:
     ledger.close_redrive("orders", "one")
     assert ledger.open_redrives("orders") == []
+
+
+def test_the_copy_that_came_into_quarantine_last_is_known_by_its_origin(ledger: Ledger) -> None:
+    origin, first, second = (Origin("shard-1", str(n)) for n in (1, 2, 3))
+    never = Origin("shard-1", "9")
+    for place in (origin, first, second):
+        ledger.record_quarantined("orders", "incident", [entry(place, origin)])
+    assert ledger.last_quarantined("orders", [origin, never]) == {origin: second}
+    assert ledger.last_quarantined("refunds", [origin]) == {}
+    assert ledger.last_quarantined("orders", []) == {}
+
+
+def test_many_origins_are_looked_up_at_once(ledger: Ledger) -> None:
+    pairs = {Origin("shard-1", str(n)): Origin("shard-2", str(n)) for n in range(230)}
+    ledger.record_quarantined("orders", "incident", [entry(place, origin) for origin, place in pairs.items()])
+    assert ledger.last_quarantined("orders", list(pairs)) == pairs
+
+
+def test_any_number_of_records_is_marked_as_settled_any_number_of_times(ledger: Ledger) -> None:
+    places = [Origin("shard-1", str(n)) for n in range(230)]
+    for _ in range(2):
+        ledger.mark_settled("orders", [*places, places[0]], "DISCARDED")
+
+
+def entry(place: Origin, origin: Origin) -> QuarantinedRecord:
+    return QuarantinedRecord(place, origin, "rule", "poison", "quarantine/chunk", 0, "kind-1")

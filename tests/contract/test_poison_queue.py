@@ -88,3 +88,22 @@ def test_messages_of_any_size_arrive(queues: Queues) -> None:
     bodies = sorted(f"{n}{'ü' * (n * 60_000)}" for n in range(9))
     queues.queue.send([PoisonMessage(body, body) for body in bodies])
     assert [body for body, _ in queues.received()] == bodies
+
+
+def test_what_is_wanted_leaves_the_queue_and_nothing_else(queues: Queues) -> None:
+    queues.queue.send([message(n, case_id="mine" if n % 3 else "other") for n in range(30)])
+    removal = queues.queue.remove(lambda body, attributes: attributes["case_id"] == "mine" and body != "body-001", 30)
+    assert (removal.removed, removal.complete) == (19, True)
+    left = [body for body, _ in queues.received()]
+    assert left == ["body-000", "body-001", *(f"body-{n:03}" for n in range(3, 30, 3))]
+
+
+def test_a_search_ends_with_the_last_message_that_there_can_be(queues: Queues) -> None:
+    queues.queue.send([message(n, case_id="mine") for n in range(4)])
+    assert queues.queue.remove(lambda body, _: body == "body-000", 1).complete
+    assert [body for body, _ in queues.received()] == ["body-001", "body-002", "body-003"]
+
+
+def test_a_search_of_an_empty_queue_finds_nothing(queues: Queues) -> None:
+    removal = queues.queue.remove(lambda body, attributes: True, 5)
+    assert (removal.removed, removal.complete) == (0, True)

@@ -111,7 +111,7 @@ FUNCTIONS: dict[str, dict[str, set[str]]] = {
         "kinesis:GetRecords": STREAMS,
         "kms:Decrypt": STREAM_KEY,
         "kms:GenerateDataKey": STREAM_KEY,
-        **on_ledger("GetItem", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
+        **on_ledger("GetItem", "Query", "PutItem", "DeleteItem", "BatchGetItem", "BatchWriteItem"),
     },
     "ConfirmCase": {
         "s3:GetObject": {QUARANTINE, CASES},

@@ -5,13 +5,14 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesis as kinesis
 from aws_cdk.assertions import Template
 
 from stream_redrive.core.errors import PolicyInvalid
-from stream_redrive.core.policy import Backoff, parse_policy
+from stream_redrive.core.policy import Approval, Backoff, parse_policy
 from stream_redrive_cdk import InvalidPolicyError, StreamRedrive
-from stream_redrive_cdk.policy import DEFAULT_BACKOFF, MAX_POLICY_BYTES, policy_document
+from stream_redrive_cdk.policy import DEFAULT_APPROVAL, DEFAULT_BACKOFF, MAX_POLICY_BYTES, policy_document
 
 RULE = {"id": "late", "when": {"attempt": 3}, "then": "held", "reason": "seen too often"}
 WRONG = [
@@ -27,6 +28,19 @@ WRONG = [
         {"default": {"decoder": "none"}, "consumers": {"orders": {"schema": {"type": "object"}}}},
         r"policy\.consumers\.orders\.schema: needs a decoder",
     ),
+    (
+        {"default": {"approval": {"approvers": ["on-call"]}}},
+        r"policy\.default\.approval\.approvers\.0: must match pattern",
+    ),
+    ({"default": {"approval": {"approvers": ["role/ops"]}}}, r"policy\.default\.approval\.approvers: names one person"),
+    (
+        {
+            "default": {"approval": {"approvers": ["role/ops"], "two_person": []}},
+            "consumers": {"orders": {"approval": {"two_person": ["discard"]}}},
+        },
+        r"policy\.consumers\.orders\.approval\.approvers: names one person only",
+    ),
+    ({"default": {"approval": {"approvers": ["role/o", "role/o/*"]}}}, r"approval\.approvers: names one person only"),
     ({"default": {"schema": {"type": "objekt"}}}, r"policy\.default\.schema: not a JSON Schema"),
     ({"default": {"schema": {"pattern": "("}}}, r"policy\.default\.schema: not a JSON Schema"),
     ({"default": {"schema": {"$ref": "file:///etc/hosts"}}}, r"policy\.default\.schema: not a JSON Schema"),
@@ -34,6 +48,9 @@ WRONG = [
 RIGHT: list[dict[str, Any]] = [
     {},
     {"default": {}},
+    {"default": {"approval": {"approvers": ["role/ops"], "two_person": []}}},
+    {"default": {"approval": {"approvers": ["role/ops/*"]}}},
+    {"default": {"approval": {"approvers": ["role/ops", "user/carol"]}}},
     {"default": {"max_attempts": 5, "rules": [RULE], "stages": [1, "5 %"]}, "consumers": {"orders": {"pace": 0.5}}},
     {"consumers": {"arn:aws:lambda:us-east-1:111122223333:function:orders:live": {"schema": {"required": ["id"]}}}},
 ]
@@ -62,6 +79,19 @@ def test_without_a_policy_the_functions_defaults_are_in_force() -> None:
 
 def test_the_backoff_that_a_policy_leaves_out_is_that_of_the_functions() -> None:
     assert {"base_seconds": Backoff().base_seconds, "max_seconds": Backoff().max_seconds} == DEFAULT_BACKOFF
+
+
+def test_the_approval_that_a_policy_leaves_out_is_that_of_the_functions() -> None:
+    assert {"two_person": Approval().two_person, "approvers": Approval().approvers} == DEFAULT_APPROVAL
+
+
+def test_approvers_may_be_roles_of_the_app() -> None:
+    stack = cdk.Stack(cdk.App(), "Stack")
+    roles = [iam.Role(stack, name, assumed_by=iam.AccountRootPrincipal()) for name in ("One", "Two")]
+    patterns = [f"role/{role.role_name}" for role in roles]
+    assert policy_document({"default": {"approval": {"approvers": patterns}}})
+    with pytest.raises(InvalidPolicyError, match="names one person only"):
+        policy_document({"default": {"approval": {"approvers": patterns[:1]}}})
 
 
 def test_a_policy_larger_than_a_parameter_is_refused_with_its_size() -> None:

@@ -80,10 +80,12 @@ class Casework:
             generation=generation,
             status=CaseStatus.OPEN,
             revision=1,
-            records=len(records),
+            records=sum(len(piece.lines) for piece in pieces[:40]),
             **{**defaults, **times, **fields},
         )
-        assert self.cases.commit(CaseChange(case, pieces=pieces))
+        assert self.cases.commit(CaseChange(case, pieces=pieces[:40]))
+        for start in range(40, len(pieces), 40):
+            assert self.cases.join(case, pieces[start : start + 40], [], case.opened_at)
         return case
 
     def quarantine(self, records: Sequence[StreamRecord], name: str, attempt: int = 0) -> list[Piece]:
@@ -127,8 +129,12 @@ class Casework:
         left_out: Collection[str] = (),
         edit: Callable[[bytes], bytes] | None = None,
         pace: float = 1,
+        seen: Case | None = None,
     ) -> bool:
-        """Write the work list and commit the decision, as the API does. left_out: sequence numbers."""
+        """Write the work list and commit the decision, as the API does.
+
+        left_out: sequence numbers. seen: the case as it was when the decision was made up; as it is now by default.
+        """
         prefix = f"cases/{case.id}/{'d' * 64}/"
         work: list[dict[str, Any]] = []
         rest: list[Piece] = []
@@ -150,8 +156,7 @@ class Casework:
         decision = Decision(
             action, "d" * 64, "because", "", count, f"{prefix}chunks.json", "stream", pace, "1", ALICE, at
         )
-        standing = self.cases.case(case.id)
-        assert standing is not None
+        standing = seen or self.standing(case)
         decided = replace(
             standing,
             status=CaseStatus.DECIDED,

@@ -50,8 +50,11 @@ def refusal(code: str, status: int = 400, **fields: Any) -> Answer:
     def answer(request: AWSPreparedRequest) -> AWSResponse:
         if ".s3." in request.url:
             return _response(request, status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode(), {})
-        body = {"__type": f"com.amazonaws#{code}", "message": "no", **fields}
-        return _response(request, status, json.dumps(body).encode(), {"x-amzn-ErrorType": code})
+        if "/sns." in request.url:
+            body = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+            return _response(request, status, body.encode(), {})
+        document = {"__type": f"com.amazonaws#{code}", "message": "no", **fields}
+        return _response(request, status, json.dumps(document).encode(), {"x-amzn-ErrorType": code})
 
     return answer
 

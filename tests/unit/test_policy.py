@@ -31,7 +31,7 @@ WHOLE: dict[str, Any] = {
         "reminder_hours": 12,
         "expire_days": 7,
         "two_person": ["discard"],
-        "approvers": ["arn:aws:iam::123456789012:role/on-call-*"],
+        "approvers": ["role/on-call-*", "role/admin/*", "user/carol"],
     },
 }
 
@@ -56,7 +56,7 @@ def test_every_field_of_a_whole_policy_is_read() -> None:
         stages=(2, "10 %", "100%"),
         confirm_after_seconds=60,
         pace=0.5,
-        approval=Approval(12, 7, ("discard",), ("arn:aws:iam::123456789012:role/on-call-*",)),
+        approval=Approval(12, 7, ("discard",), ("role/on-call-*", "role/admin/*", "user/carol")),
     )
 
 
@@ -157,6 +157,10 @@ def test_the_more_exact_name_wins() -> None:
         (policy(approval={"two_person": ["everything"]}), "default.approval.two_person"),
         (policy(approval={"expire_days": 0}), "default.approval.expire_days"),
         (policy(approval={"approvers": [""]}), "default.approval.approvers"),
+        (policy(approval={"approvers": ["arn:aws:iam::123456789012:role/x"]}), "default.approval.approvers"),
+        (policy(approval={"approvers": ["role/a/b/c"]}), "default.approval.approvers"),
+        (policy(approval={"approvers": ["user/a/b"]}), "default.approval.approvers"),
+        (policy(approval={"approvers": ["role/on-call"]}), "default: approval.approvers names one person only"),
     ],
 )
 def test_a_policy_that_breaks_its_schema_is_refused_with_the_field_named(text: str, what: str) -> None:

@@ -313,3 +313,32 @@ def test_what_is_decided_is_redriven_once_however_often_the_machine_is_started(c
     assert len(cloud.stream_records()) == 16
     assert work.history(case).count("settled") == 1
     assert (case.id, HandOver.DECIDED) not in work.cases.hand_overs()
+
+
+def test_the_task_token_is_in_no_log_message_response_or_event(
+    cloud: Cloud, work: Casework, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    responses: list[str] = []
+    for step, handler in cloud.handlers.items():
+
+        def listening(event: Any, context: Any, handler: Any = handler) -> Any:
+            result = handler(event, context)
+            responses.append(json.dumps(result))
+            return result
+
+        cloud.handlers[step] = listening
+    case = work.open(cloud.produce(GOOD), remind_at=format_time(work.clock.now()))
+    arn = start(cloud, case, seconds=1)
+    wait_for(lambda: work.history(case).count("notified") == 2)
+    token = work.cases.token(case.id)
+    assert token is not None
+    work.decide(case, Action.REDRIVE)
+    wait_for(lambda: sweep(cloud)["told"] == 1)
+    execution = closed(cloud, arn)
+    printed = capsys.readouterr()
+    events = [str(event) for event in work.cases.events(case.id)]
+    queued = [json.dumps(message) for message in cloud.poison_messages()]
+    known = [str(work.standing(case)), execution["output"], *events, *queued]
+    for place in (printed.out, printed.err, *responses, *messages(), *known):
+        assert token not in place

@@ -8,7 +8,7 @@ from typing import Any
 
 import fastjsonschema
 
-from stream_redrive.core.deciding import Word
+from stream_redrive.core.cases import Word
 from stream_redrive.core.refusals import MalformedRequest, RequestTooLarge
 
 SCHEMA_PATH = Path(__file__).with_name("requests.schema.json")

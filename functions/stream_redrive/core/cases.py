@@ -151,6 +151,23 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks, as IAM knows them; None: an unsigned caller. operation: groups what the request does."""
+
+    arn: str | None
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person says of a decision. digest: of the plan that they have seen, or of the proposal, to approve it."""
+
+    digest: str
+    reason: str
+    ticket: str = ""
+
+
 def case_id(fingerprint: str, generation: int) -> str:
     """The name of a case: also that of its execution."""
     return f"{fingerprint}-{generation}"

@@ -10,7 +10,7 @@ from typing import Any
 from stream_redrive.core import case_records
 from stream_redrive.core.approvers import Approvers
 from stream_redrive.core.case_records import RecordView
-from stream_redrive.core.cases import Case, CaseEvent, CaseStatus, Decision, Note, Person, case_id
+from stream_redrive.core.cases import Action, Call, Case, CaseEvent, CaseStatus, Decision, Note, Person, Word, case_id
 from stream_redrive.core.errors import AccessDenied, RetryableError, WriteConflict
 from stream_redrive.core.handing_over import HandingOver
 from stream_redrive.core.notices import format_time, parse_time
@@ -40,23 +40,6 @@ _MAX_ATTEMPTS = 20
 _CASE_ID = re.compile(r"[0-9a-f]{16}-[1-9][0-9]{0,8}")
 # Characters that change how a line reads: controls but line breaks and tabs, and marks of direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Who asks, as IAM knows them; None: an unsigned caller. operation: groups what the request does."""
-
-    arn: str | None
-    operation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What a person says of a decision. digest: of the plan that they have seen, or of the proposal, to approve it."""
-
-    digest: str
-    reason: str
-    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +151,10 @@ class CaseDesk:
                 _check_text("a reason", word.reason)
                 _check_text("a ticket", word.ticket)
                 self._refuse_late(case)
-                request = Request.of(fields)
-                decision = self._approved(case, request, word, person, approvers)
-                people = 1 if decision else people_needed(request.action, policy)
-                decision = decision or self._proposed(case, request, word, person, policy, version)
+                action = Action(fields["action"])
+                decision = self._approved(case, action, word, person, approvers)
+                people = 1 if decision else people_needed(action, policy)
+                decision = decision or self._proposed(case, Request.of(fields), word, person, policy, version)
                 change = self._change(case, decision, people, _Author(call, person, word), policy)
                 if self._store.commit(change):
                     self._tell(change.case)
@@ -179,7 +162,7 @@ class CaseDesk:
             raise WriteConflict(f"case {name} changes faster than it can be decided: try again")
 
     def _approved(
-        self, case: Case, request: Request, word: Word, person: Person, approvers: Approvers
+        self, case: Case, action: Action, word: Word, person: Person, approvers: Approvers
     ) -> Decision | None:
         """The proposal with the second person's word; None where it is none, or its author no approver any more."""
         proposal = case.proposal
@@ -191,8 +174,8 @@ class CaseDesk:
                 f"{proposal.by.arn} has proposed this at {proposal.at} and counts as the same person: "
                 f"a second one must approve it"
             )
-        if request.action is not proposal.action:
-            raise StaleDigest(f"the digest is of the proposal to {proposal.action}, not to {request.action}")
+        if action is not proposal.action:
+            raise StaleDigest(f"the digest is of the proposal to {proposal.action}, not to {action}")
         return replace(proposal, approved_by=person, approved_at=self._now()) if first else None
 
     def _proposed(

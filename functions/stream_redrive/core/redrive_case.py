@@ -1,16 +1,17 @@
 """Redrive of a case: send the records that a person decided about, and find out which of them failed again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stream_redrive.core import chunks, work_list
 from stream_redrive.core.cases import MACHINE, Case, CaseEvent, Decision
-from stream_redrive.core.errors import CaseNotDecided, CaseNotRedriven
+from stream_redrive.core.errors import CaseNotDecided, CaseNotRedriven, VaultObjectMissing
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.policy import PolicyBook
 from stream_redrive.core.ports import CaseStore, Clock, Ledger, Vault
-from stream_redrive.core.records import Origin, StreamRecord
+from stream_redrive.core.records import Origin, Record, StreamRecord
 from stream_redrive.core.redrive import refuse_other_targets
 from stream_redrive.core.sending import Position, Positioned, Sender, Sent
 from stream_redrive.core.work_list import WorkChunk
@@ -46,20 +47,41 @@ class RedriveChunk:
         """
         case, decision = decided(self._cases, case_id)
         refuse_other_targets(decision.target)
-        return self._send(_DecidedRecords(self._vault, case.stream_arn, decision.work, chunk), decision.pace)
+        records = _DecidedRecords(
+            work_list.redrive_id(decision.work, chunk.index),
+            case.stream_arn,
+            {(chunk.index, line): record for line, record in chunk.read(self._vault).items()},
+            lambda: self._newest(case_id),
+        )
+        return self._send(records, decision.pace)
+
+    def _newest(self, case_id: str) -> Mapping[str, int]:
+        """By shard: the highest sequence number in the case, of records that were left out too."""
+        newest: dict[str, int] = {}
+        for key in {piece.key for piece in self._cases.pieces(case_id)}:
+            with suppress(VaultObjectMissing):
+                for record in chunks.decode(self._vault.get(key)):
+                    shard_id, number = record.stream.shard_id, int(record.stream.sequence_number)
+                    newest[shard_id] = max(number, newest.get(shard_id, number))
+        return newest
 
 
 class _DecidedRecords:
     """The records of a chunk; a position's first number is the chunk's in the work list."""
 
-    def __init__(self, vault: Vault, stream_arn: str, list_key: str, chunk: WorkChunk) -> None:
+    def __init__(
+        self,
+        identity: str,
+        stream_arn: str,
+        records: Mapping[Position, Record],
+        newest: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """newest: read only by a run that finds a call open: it takes all of the case's chunks."""
+        self._id = identity
         self._stream_arn = stream_arn
-        self._id = work_list.redrive_id(list_key, chunk.index)
-        self._records = {(chunk.index, line): record for line, record in chunk.read(vault).items()}
-        self._newest: dict[str, int] = {}
-        for record in self._records.values():
-            shard_id, number = record.stream.shard_id, int(record.stream.sequence_number)
-            self._newest[shard_id] = max(number, self._newest.get(shard_id, number))
+        self._records = records
+        self._read_newest = newest
+        self._newest: Mapping[str, int] | None = None
 
     @property
     def id(self) -> str:
@@ -80,7 +102,9 @@ class _DecidedRecords:
         return ((found, record) for found, record in self._records.items() if found >= position)
 
     def is_original(self, record: StreamRecord) -> bool:
-        """Whether it is no younger than the records that were in quarantine."""
+        """Whether it is no younger than the case's records: another of them may be equal."""
+        if self._newest is None:
+            self._newest = self._read_newest()
         return int(record.sequence_number) <= self._newest.get(record.shard_id, -1)
 
 

@@ -1,17 +1,20 @@
 """CasesApi: people look at cases, plan and decide. A GET changes nothing; who asks is who signed."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from stream_redrive import bootstrap
 from stream_redrive.api import problems, requests
-from stream_redrive.core.deciding import Call, CaseDesk
+from stream_redrive.core.cases import Call
 from stream_redrive.core.errors import RetryableError
 from stream_redrive.core.refusals import Refusal
 from stream_redrive.observability import logger
+
+if TYPE_CHECKING:
+    from stream_redrive.core.deciding import CaseDesk
 
 app = APIGatewayHttpResolver()
 app.exception_handler(Refusal)(problems.refused)
@@ -72,13 +75,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return app.resolve(event, context)
 
 
-def _desk() -> CaseDesk:
+def _desk() -> "CaseDesk":
     return bootstrap.cases_api(app.lambda_context)
 
 
 def _call() -> Call:
     # Without the authorizer's block nobody has checked who asks, whatever else the request says.
-    iam = app.current_event.raw_event["requestContext"].get("authorizer", {}).get("iam", {})
+    authorizer = app.current_event.raw_event["requestContext"].get("authorizer") or {}
+    iam = authorizer.get("iam") or {}
     return Call(iam.get("userArn"), app.lambda_context.aws_request_id)
 
 
