@@ -95,6 +95,16 @@ def _growth(few: dict[str, Any], many: dict[str, Any]) -> Row:
     )
 
 
+def _one_case(equal: counted.OneCase) -> Row:
+    rate = equal.writes / equal.seconds
+    return (
+        f"{equal.records:,} equal records in quarantine: cases, writes to the case's own item",
+        f"{equal.cases} case, {equal.executions} execution, {equal.writes} writes, {rate:.2f} a second",
+        "1 case, ≤ 3 a second",
+        (equal.cases, equal.executions) == (1, 1) and rate <= 3,
+    )
+
+
 def _imports() -> Row:
     modules = sorted(path.stem for path in HANDLERS.glob("*.py") if path.stem != "__init__")
     ratios: dict[str, list[float]] = {module: [] for module in modules}
@@ -117,6 +127,7 @@ def main() -> int:
     with _quiet():
         incident = counted.incident_of(records=10_000, notices=100)
         thousand = counted.incident_of(records=1_000, notices=1_000)
+        equal = counted.equal_records(50_000)
     few, ten, many = _measure(1_000, runs=5), _measure(10_000, runs=3), _measure(100_000, runs=1)
     share, classification = (ten[key] / SHARD_SECONDS for key in ("cpu_seconds", "classify_seconds"))
     rows = [
@@ -136,6 +147,7 @@ def main() -> int:
             classification <= 0.05,
         ),
         _growth(few, many),
+        _one_case(equal),
         _imports(),
     ]
     detail = Table("call", "count", title="Calls of the 10,000 records")

@@ -1,5 +1,6 @@
 """AWS calls and state transitions of the real handlers and the real machine, counted on moto."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
+from stream_redrive.core.incident import MAX_RECORDS
 from tests.bench.pipeline import RECORD_BYTES
 from tests.support import build
-from tests.support.cloud import ENVIRONMENT, Cloud, small_aws
+from tests.support.cloud import ENVIRONMENT, TABLE, Cloud, small_aws
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,65 @@ def _message(batch: list[build.StreamRecord]) -> dict[str, str]:
         KinesisBatchInfo__batchSize=len(batch),
     )
     return {"messageId": f"m-{batch[0].sequence_number}", "eventSource": "aws:sqs", "body": body}
+
+
+@dataclass(frozen=True)
+class OneCase:
+    """What equal records in quarantine came to. writes: to the case's own item. seconds: of quarantine and opening."""
+
+    cases: int
+    records: int
+    executions: int
+    writes: int
+    seconds: float
+
+
+def equal_records(records: int, an_incident: int = MAX_RECORDS) -> OneCase:
+    """Let the real handlers quarantine records that all fail alike, incident by incident, and open their cases."""
+    with pytest.MonkeyPatch.context() as monkeypatch, small_aws(monkeypatch) as cloud:
+        cloud.set_policy({"default": {"default": "held"}})
+        batch = cloud.produce([(f"key-{n}", b"%d" % n) for n in range(records)])
+        writes, seconds = 0, 0.0
+        make = BaseClient._make_api_call
+
+        def count(client: Any, operation: str, arguments: Any) -> Any:
+            nonlocal writes
+            writes += sum(_case_item(action) for action in arguments.get("TransactItems", ()))
+            if operation == "SendMessageBatch":
+                # moto's FIFO queue looks at every message for each that comes: a night for tens of thousands.
+                return {"Successful": [{"Id": entry["Id"]} for entry in arguments["Entries"]]}
+            return make(client, operation, arguments)
+
+        for start in range(0, records, an_incident):
+            parts = range(start, min(start + an_incident, records), 100)
+            incident = build.incident(*(build.notice_of(batch[n : n + 100]) for n in parts))
+            event = {"incident": incident.to_input(), "execution_arn": "arn"}
+            cloud.call("CaptureRecords", event)
+            cloud.call("ClassifyRecords", event)
+            began = time.monotonic()
+            with pytest.MonkeyPatch.context() as counting:
+                counting.setattr(BaseClient, "_make_api_call", count)
+                cloud.call("QuarantineRecords", event)
+                cloud.call("OpenCases", event)
+            seconds += time.monotonic() - began
+        table = (
+            cloud.client("dynamodb")
+            .get_paginator("query")
+            .paginate(
+                TableName=TABLE,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": "CASES#ALL"}},
+            )
+        )
+        ids = [item["sk"]["S"].partition("#")[2] for page in table for item in page["Items"]]
+        keys = [{"pk": {"S": f"CASE#{name}"}, "sk": {"S": "CASE"}} for name in ids]
+        held = [cloud.client("dynamodb").get_item(TableName=TABLE, Key=key)["Item"] for key in keys]
+        machine = ENVIRONMENT["CASE_STATE_MACHINE_ARN"]
+        executions = cloud.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+        total = sum(int(item["records"]["N"]) for item in held)
+        return OneCase(len(ids), total, len(executions), writes, seconds)
+
+
+def _case_item(action: dict[str, Any]) -> bool:
+    [written] = action.values()
+    return bool(written.get("Key", written.get("Item"))["sk"]["S"] == "CASE")
