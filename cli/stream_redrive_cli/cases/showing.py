@@ -26,16 +26,12 @@ Write = Callable[[str], None]
 
 def case_table(cases: Sequence[Case], now: datetime) -> Table:
     """A line a case. Fits 80 columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table = Table(box=None, pad_edge=False, expand=True)
     for name in ("case", "age", "records", "failure", "status", "expires in"):
         right = name in ("age", "records", "expires in")
-        table.add_column(
-            name,
-            no_wrap=True,
-            justify="right" if right else "left",
-            overflow="ellipsis",
-            min_width=None if name == "failure" else len(name),
-        )
+        # What failed takes the width that is left.
+        ratio = 1 if name == "failure" else None
+        table.add_column(name, no_wrap=True, justify="right" if right else "left", overflow="ellipsis", ratio=ratio)
     for case in cases:
         left = span(parse_time(case["expires_at"]) - now) if case["status"] in _WAITING else "-"
         table.add_row(

@@ -35,7 +35,7 @@ class LabState:
     config_file: str = os.devnull
 
     def environment(self) -> dict[str, str]:
-        """Environment for any AWS client, so that it talks to the lab; and for `redrive`, whose API has no name there."""
+        """Environment for any AWS client, so that it talks to the lab; and for the commands on its cases API."""
         return {
             "AWS_CONFIG_FILE": self.config_file,
             "AWS_ENDPOINT_URL": self.endpoint,

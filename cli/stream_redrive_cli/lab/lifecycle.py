@@ -53,6 +53,7 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         outputs = deployment.deploy(lambda: tell("deploying with the CDK CLI"))
         clients = LabClients(state)
         parity.restore(clients, [DEMO_STACK, SERVICE_STACK])
+        parity.let_tasks_be_answered(clients, SERVICE_STACK)
         parity.shorten_intake(clients, outputs["IntakeQueueUrl"])
         switch_reports_on(clients, outputs["LedgerTableName"])
         tell("starting the event source mappings")
