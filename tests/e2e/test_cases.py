@@ -70,11 +70,11 @@ def record_ids(lab: Lab, case: str) -> list[str]:
     return [record["id"] for record in data(cases(lab, "bob", "show", case, "--records", "1000"))["records"]]
 
 
-def state_of(lab: Lab, scenario: str, record: str) -> str | None:
+def state_of(lab: Lab, scenario: str, record: str) -> str:
     shard, _, number = record.partition(":")
     key = {"pk": f"RECORD#{SCENARIOS[scenario].stream_name}#{shard}#{number}", "sk": "QUARANTINE"}
     item = lab.clients.tables.Table(lab.state.outputs["LedgerTableName"]).get_item(Key=key)["Item"]
-    return str(item["state"]) if "state" in item else None
+    return str(item["state"])
 
 
 def on_the_queue(lab: Lab) -> set[str]:
@@ -181,7 +181,7 @@ def test_a_case_that_nobody_decides_expires_and_the_late_decision_is_told_so(lab
     done = cases(lab, "alice", "decide", case["id"], *late)
     assert done.returncode == 254
     assert "CaseExpired" in done.stderr
-    assert state_of(lab, "poison-pill", pill) is None
+    assert state_of(lab, "poison-pill", pill) == "QUARANTINED"
     assert pill in on_the_queue(lab)
     assert quarantine(lab) == kept
 
