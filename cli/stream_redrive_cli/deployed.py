@@ -32,6 +32,11 @@ class Deployed:
             raise ConfigurationError(str(exc)) from exc
         self._stack = stack
 
+    @property
+    def session(self) -> boto3.Session:
+        """Whose calls these are, and where they go."""
+        return self._session
+
     def output(self, name: str) -> str:
         """An output of the stack. Raises ConfigurationError when the stack or the output is missing."""
         if name not in self._outputs:

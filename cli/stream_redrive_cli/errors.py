@@ -8,6 +8,7 @@ EXIT_CONFIGURATION = 253
 EXIT_USAGE = 252
 EXIT_INTERRUPTED = 130
 EXIT_STALE = 5
+EXIT_WAITS_FOR_APPROVAL = 4
 EXIT_PARTLY_DONE = 3
 
 
@@ -45,3 +46,9 @@ class PartlyDoneError(CommandError):
     """The change was made, and not quite as it was shown."""
 
     exit_code = EXIT_PARTLY_DONE
+
+
+class WaitsForApprovalError(CommandError):
+    """What was asked is written down, and takes a second person to happen."""
+
+    exit_code = EXIT_WAITS_FOR_APPROVAL

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from stream_redrive.core.errors import AccessDenied, ServiceBusy, ServiceUnreachable, VaultObjectMissing
+from stream_redrive_cli.cases import commands as cases_commands
 from stream_redrive_cli.errors import (
     EXIT_CONFIGURATION,
     EXIT_GENERAL,
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cases_commands.app, name="cases")
 app.add_typer(lab_commands.app, name="lab")
 app.add_typer(policy_commands.app, name="policy")
 

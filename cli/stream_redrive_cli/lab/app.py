@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from aws_cdk import App, Duration, Environment, RemovalPolicy
+from aws_cdk import aws_iam as iam
 
 from stream_redrive_cdk import StreamRedriveStack
 from stream_redrive_cli.lab.demo_stack import DemoStack, protection
 from stream_redrive_cli.lab.deployment import DEMO_STACK, SERVICE_STACK
 from stream_redrive_cli.lab.directory import ACCOUNT, REGION
+from stream_redrive_cli.lab.people import OPERATORS
 from stream_redrive_cli.lab.scenarios import INTAKE_WINDOW_SECONDS, POLICY, SCENARIOS
 
 
@@ -25,6 +27,8 @@ def main() -> None:
         settle=Duration.seconds(2),
         removal_policy=RemovalPolicy.DESTROY,
     )
+    for name in OPERATORS:
+        service.redrive.grant_operator(iam.User.from_user_name(service, name, name))
     service.add_stack_dependency(demo)
     app.synth()
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from stream_redrive_cli.errors import EXIT_GENERAL, UsageError
 from stream_redrive_cli.lab import lifecycle
 from stream_redrive_cli.lab.directory import LabDirectory, LabState
+from stream_redrive_cli.lab.people import OPERATORS
 from stream_redrive_cli.lab.progress import Progress
 from stream_redrive_cli.lab.report import print_table
 from stream_redrive_cli.lab.running import ScenarioRun
@@ -44,6 +45,7 @@ def up(directory: Directory = DEFAULT_DIRECTORY) -> None:
     with lab.exclusive():
         lifecycle.start(lab, _tell)
     _tell(f"for other AWS clients: source {lab.env_path}")
+    _tell(f"then, as one of two operators: redrive cases list --profile {OPERATORS[0]} (or {OPERATORS[1]})")
 
 
 @app.command()

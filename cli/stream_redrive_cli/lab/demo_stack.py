@@ -14,6 +14,7 @@ from constructs import Construct
 
 from stream_redrive_cdk import Protection
 from stream_redrive_cli.lab.directory import ACCOUNT, REGION
+from stream_redrive_cli.lab.people import PEOPLE
 from stream_redrive_cli.lab.scenarios import SCENARIOS, Scenario
 
 CONSUMERS = Path(__file__).parent / "consumers"
@@ -27,6 +28,8 @@ class DemoStack(Stack):
         code = lambda_.Code.from_asset(str(CONSUMERS), exclude=["__pycache__", "*.pyc"])
         for scenario in SCENARIOS.values():
             self._add(scenario, code)
+        for name in PEOPLE:
+            iam.User(self, name, user_name=name)
 
     def _add(self, scenario: Scenario, code: lambda_.Code) -> None:
         place = Construct(self, scenario.name)

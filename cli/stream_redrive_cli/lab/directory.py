@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stream_redrive_cli.cases.place import API_VARIABLE
 from stream_redrive_cli.errors import ConfigurationError
 from stream_redrive_cli.lab.processes import BackgroundProcess
 
@@ -31,17 +32,28 @@ class LabState:
     emulator_pid: int
     mapping_pid: int
     outputs: dict[str, str]
+    config_file: str = os.devnull
 
     def environment(self) -> dict[str, str]:
-        """Environment for any AWS client, so that it talks to the lab."""
+        """Environment for any AWS client, so that it talks to the lab; and for the commands on its cases API."""
         return {
+            "AWS_CONFIG_FILE": self.config_file,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_CA_BUNDLE": self.ca_bundle,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            **(
+                {API_VARIABLE: local_api_url(self.endpoint, self.outputs["ApiUrl"])} if "ApiUrl" in self.outputs else {}
+            ),
         }
+
+
+def local_api_url(endpoint: str, api_url: str) -> str:
+    """Where the local cloud answers for an HTTP API: "https://<id>.execute-api.…" leads out of it."""
+    api_id = api_url.partition("://")[2].partition(".")[0]
+    return f"{endpoint}/_aws/execute-api/{api_id}/$default"
 
 
 class LabDirectory:
@@ -51,6 +63,7 @@ class LabDirectory:
         self.path = path.absolute()
         self.state_path = self.path / "state.json"
         self.env_path = self.path / "env"
+        self.config_path = self.path / "aws-config"
         self.tmp_path = self.path / "tmp"
         self.counters_path = self.path / "mapping-counters.json"
         self.certificate_path = self.path / "tls" / "server.crt"

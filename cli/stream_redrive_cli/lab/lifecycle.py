@@ -11,7 +11,7 @@ from typing import Any
 
 from stream_redrive.reporting import TABLE_VARIABLE
 from stream_redrive_cli.errors import CommandError, ConfigurationError
-from stream_redrive_cli.lab import parity
+from stream_redrive_cli.lab import parity, people
 from stream_redrive_cli.lab.aws import LabClients
 from stream_redrive_cli.lab.counters import read_counters
 from stream_redrive_cli.lab.deployment import DEMO_STACK, SERVICE_STACK, Deployment
@@ -53,6 +53,7 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         outputs = deployment.deploy(lambda: tell("deploying with the CDK CLI"))
         clients = LabClients(state)
         parity.restore(clients, [DEMO_STACK, SERVICE_STACK])
+        parity.let_tasks_be_answered(clients, SERVICE_STACK)
         parity.shorten_intake(clients, outputs["IntakeQueueUrl"])
         for scenario in SCENARIOS.values():
             if not scenario.bisects:
@@ -61,7 +62,8 @@ def start(lab: LabDirectory, tell: Tell) -> LabState:
         switch_reports_on(clients, outputs["LedgerTableName"])
         tell("starting the event source mappings")
         start_mappings(lab, state)
-        state = replace(state, mapping_pid=lab.mapping.pid or 0, outputs=outputs)
+        people.write_profiles(clients, lab.config_path)
+        state = replace(state, config_file=str(lab.config_path), mapping_pid=lab.mapping.pid or 0, outputs=outputs)
         lab.write_state(state)
     except BaseException:
         if deployment is not None:

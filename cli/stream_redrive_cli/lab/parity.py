@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,34 @@ def switch_off_bisection(clients: LabClients, stream_arn: str) -> None:
         clients.lambda_.update_event_source_mapping(
             UUID=mapping["UUID"], BisectBatchOnFunctionError=False, Enabled=False
         )
+
+
+def let_tasks_be_answered(clients: LabClients, stack: str) -> None:
+    """Let those who may answer for a task of a state machine do so.
+
+    AWS finds the state machine by the task token; the local cloud doesn't, and asks for a permission on everything.
+    """
+    for kind, _, properties in _resources(clients, stack):
+        if kind != "AWS::IAM::Policy":
+            continue
+        statements = properties["PolicyDocument"]["Statement"]
+        actions = {
+            action for s in statements for action in _listed(s["Action"]) if action.startswith("states:SendTask")
+        }
+        if actions:
+            statement = {"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}
+            document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+            for role in properties["Roles"]:
+                name = clients.cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=role["Ref"])
+                clients.iam.put_role_policy(
+                    RoleName=name["StackResourceDetail"]["PhysicalResourceId"],
+                    PolicyName="lab-answers-tasks",
+                    PolicyDocument=document,
+                )
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def _resources(clients: LabClients, stack: str) -> Iterator[tuple[str, str, Properties]]:

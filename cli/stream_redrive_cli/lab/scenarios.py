@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from stream_redrive_cli.lab import inputs
 from stream_redrive_cli.lab.emulator.faults import Fault
 from stream_redrive_cli.lab.inputs import Generator, Input
+from stream_redrive_cli.lab.people import OPERATORS
 
 QUICK_BACKOFF = {"base_seconds": 1, "factor": 2, "max_seconds": 4}
 INTAKE_WINDOW_SECONDS = 1
@@ -269,6 +270,11 @@ SCENARIOS = {
 }
 
 POLICY = {
-    "default": {"max_attempts": 2, "backoff": QUICK_BACKOFF},
+    "default": {
+        "max_attempts": 2,
+        "backoff": QUICK_BACKOFF,
+        "confirm_after_seconds": 5,
+        "approval": {"approvers": [f"user/{name}" for name in OPERATORS]},
+    },
     "consumers": {scenario.function_name: scenario.policy for scenario in SCENARIOS.values() if scenario.policy},
 }

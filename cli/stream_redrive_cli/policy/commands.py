@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stream_redrive_cli.deployed import Deployed
 from stream_redrive_cli.errors import CommandError, UsageError
@@ -23,10 +21,8 @@ from stream_redrive_cli.policy.subjects import Subject
 from stream_redrive_cli.policy.trial import try_policy
 from stream_redrive_cli.policy.trial_table import matrix_table, print_examples
 from stream_redrive_cli.policy.vault_subjects import VaultPlaces, chunk_subject, incident_subject
+from stream_redrive_cli.talking import agreed, console, tell, write_json
 from stream_redrive_cli.visible import visible
-
-# Nothing says how wide a file or pipe is.
-_WIDTH = 120
 
 app = typer.Typer(no_args_is_help=True, help="What is done with failed records: look at it, change it, try a change.")
 
@@ -59,20 +55,20 @@ def show(
     if consumer is None:
         chosen = history[0] if version is None else version_of(history, version)
         if output is Output.JSON:
-            _write_json(described(stored.name, chosen, forced))
+            write_json(described(stored.name, chosen, forced))
         else:
-            describe(stored.name, chosen, forced, _tell)
+            describe(stored.name, chosen, forced, tell)
             typer.echo(visible(chosen.text.replace("\r\n", "\n"), keep="\n\t"))
         return
     source = forced if version is None else version_of(history, version)
     text = source.text if source else "{}"
     effective = effective_policy(source.book() if source else book_in_force(None), json.loads(text), consumer)
     if output is Output.JSON:
-        _write_json({"parameter": stored.name, "version": source.number if source else None, **effective.to_dict()})
+        write_json({"parameter": stored.name, "version": source.number if source else None, **effective.to_dict()})
         return
-    _tell(f"{stored.name}, " + (f"version {source.number}" if source else "no valid version: built-in defaults"))
-    _tell(f"entry: consumers.{effective.entry}" if effective.entry else "no entry of its own")
-    _console().print(consumer_table(effective))
+    tell(f"{stored.name}, " + (f"version {source.number}" if source else "no valid version: built-in defaults"))
+    tell(f"entry: consumers.{effective.entry}" if effective.entry else "no entry of its own")
+    console().print(consumer_table(effective))
 
 
 @app.command("set")
@@ -93,12 +89,12 @@ def replace(
     planned = plan(stored, text)
     _show_plan(planned, str(file), output)
     if planned.needed:
-        if not (yes or _agreed(f"Write version {planned.number} of {stored.name}?")):
+        if not (yes or agreed(f"Write version {planned.number} of {stored.name}?")):
             raise CommandError("nothing was written")
         apply(stored, planned, why)
-        _tell(f"version {planned.number} is written; it is in force within a minute")
+        tell(f"version {planned.number} is written; it is in force within a minute")
     if output is Output.JSON:
-        _write_json({"parameter": stored.name, "reason": why if planned.needed else None, **planned.to_dict()})
+        write_json({"parameter": stored.name, "reason": why if planned.needed else None, **planned.to_dict()})
 
 
 @app.command("test")
@@ -142,10 +138,10 @@ def try_out(
     subject = _subject(places, incident, chunk, records, named, plain)
     trial = try_policy(book, subject)
     if output is Output.JSON:
-        _write_json(trial.to_dict())
+        write_json(trial.to_dict())
         return
-    _tell(visible(f"{subject.name}, consumer {subject.consumer or 'unknown'}, policy {file}"))
-    _console().print(matrix_table(trial))
+    tell(visible(f"{subject.name}, consumer {subject.consumer or 'unknown'}, policy {file}"))
+    console().print(matrix_table(trial))
     print_examples(trial, examples, typer.echo)
 
 
@@ -173,9 +169,9 @@ def _show_plan(planned: Plan, file: str, output: Output) -> None:
         typer.echo(visible(line), err=output is Output.JSON)
 
     if planned.newest_fault:
-        _tell(visible(f"version {planned.newest} is invalid and not in force: {planned.newest_fault}"))
+        tell(visible(f"version {planned.newest} is invalid and not in force: {planned.newest_fault}"))
     if not planned.needed:
-        _tell(f"nothing to change: version {planned.newest} says the same")
+        tell(f"nothing to change: version {planned.newest} says the same")
         return
     write(f"--- {planned.in_force}, in force")
     write(f"+++ {file}")
@@ -184,28 +180,6 @@ def _show_plan(planned: Plan, file: str, output: Output) -> None:
             write(line)
 
 
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on: look at the difference, then add --yes")
-    typer.echo(f"{question} [y/N] ", err=True, nl=False)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-
 def _parameter(profile: str | None, region: str | None, stack: str, parameter: str | None) -> PolicyParameter:
     deployed = Deployed(profile, region, stack)
     return PolicyParameter(deployed.ssm, parameter or deployed.output("PolicyParameterName"))
-
-
-def _write_json(value: dict[str, Any]) -> None:
-    typer.echo(visible(json.dumps(value)))
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
-    return console
-
-
-def _tell(message: str) -> None:
-    typer.echo(message, err=True)
