@@ -164,7 +164,7 @@ def test_a_version_that_was_written_meanwhile_is_not_overwritten(
         write(service, OLD)
         return True
 
-    monkeypatch.setattr("stream_redrive_cli.policy.commands._agreed", ask)
+    monkeypatch.setattr("stream_redrive_cli.policy.commands.agreed", ask)
     done = redrive("policy", "set", file, *WHY)
     assert done.code == 5
     assert "nothing was written: version 2" in done.err
