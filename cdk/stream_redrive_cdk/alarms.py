@@ -76,7 +76,7 @@ class Alarms(Construct):
         self.alarm(
             "SweepErrors",
             sweep.metric_errors(period=_PERIOD),
-            "SweepCases fails; workflows of cases may miss decisions and reminders",
+            "SweepCases could not look after some case; its workflow may miss a decision or a reminder",
             "case-sweep-errors",
         )
         self.alarm(

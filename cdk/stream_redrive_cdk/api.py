@@ -10,6 +10,7 @@ from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
@@ -50,11 +51,12 @@ class CasesApi(Construct):
         functions: RedriveFunctions,
         resources: Resources,
         case_machine: sfn.IStateMachine,
+        topic: sns.ITopic,
         log_retention: logs.RetentionDays,
         removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.function = _function(functions, resources, case_machine)
+        self.function = _function(functions, resources, case_machine, topic)
         self._api = apigateway.HttpApi(
             self,
             "Api",
@@ -102,7 +104,9 @@ class CasesApi(Construct):
         iam.Grant.add_to_principal(grantee=grantee, actions=["execute-api:Invoke"], resource_arns=arns)
 
 
-def _function(functions: RedriveFunctions, have: Resources, case_machine: sfn.IStateMachine) -> lambda_.Function:
+def _function(
+    functions: RedriveFunctions, have: Resources, case_machine: sfn.IStateMachine, topic: sns.ITopic
+) -> lambda_.Function:
     return functions.create(
         "CasesApi",
         "shows cases to people, and takes their decisions",
@@ -110,6 +114,7 @@ def _function(functions: RedriveFunctions, have: Resources, case_machine: sfn.IS
             "VAULT_BUCKET": have.vault.bucket_name,
             "LEDGER_TABLE": have.ledger.table_name,
             "POLICY_PARAMETER": have.policy_parameter.parameter_name,
+            "APPROVAL_TOPIC_ARN": topic.topic_arn,
         },
         permissions=[
             may.read_objects(have.vault, "quarantine/"),
@@ -118,8 +123,8 @@ def _function(functions: RedriveFunctions, have: Resources, case_machine: sfn.IS
             may.use_ledger(have.ledger, "GetItem", "BatchGetItem", "Query", "PutItem", "DeleteItem"),
             may.read_policy(have.policy_parameter),
             may.allow(["states:SendTaskSuccess"], case_machine.state_machine_arn),
-            *may.encrypt(have.vault_key),
-            *may.decrypt(have.encryption_key),
+            may.allow(["sns:Publish"], topic.topic_arn),
+            *may.encrypt(have.vault_key, have.encryption_key),
         ],
         # An HTTP API waits 30 s for its function.
         timeout=Duration.seconds(29),

@@ -176,16 +176,19 @@ class CaseWorkflow(Construct):
         have, machine = self._resources, self.state_machine.state_machine_arn
         return self._functions.create(
             "SweepCases",
-            "tells workflows of cases what they have missed, and starts those that are not there",
+            "tells workflows and approvers of cases what they have missed, and starts workflows that are not there",
             environment=self._environment(
-                CASE_STATE_MACHINE_ARN=machine, REMINDER_GRACE_SECONDS=str(_REMINDER_GRACE.to_seconds())
+                CASE_STATE_MACHINE_ARN=machine,
+                REMINDER_GRACE_SECONDS=str(_REMINDER_GRACE.to_seconds()),
+                APPROVAL_TOPIC_ARN=self.topic.topic_arn,
             ),
             permissions=[
-                may.use_ledger(have.ledger, "GetItem", "Query", "BatchGetItem", "DeleteItem"),
+                may.use_ledger(have.ledger, "GetItem", "Query", "BatchGetItem", "PutItem", "DeleteItem"),
                 may.allow(["states:StartExecution", "states:ListExecutions"], machine),
                 may.allow(["states:DescribeExecution"], self._executions),
                 may.allow(["states:SendTaskSuccess", "states:SendTaskFailure"], machine),
-                *may.decrypt(have.encryption_key),
+                may.allow(["sns:Publish"], self.topic.topic_arn),
+                *may.encrypt(have.encryption_key),
             ],
             timeout=Duration.minutes(5),
         )

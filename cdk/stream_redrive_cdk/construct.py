@@ -169,6 +169,7 @@ class StreamRedrive(Construct):
             functions=functions,
             resources=resources,
             case_machine=self._cases.state_machine,
+            topic=self._cases.topic,
             log_retention=log_retention,
             removal_policy=removal_policy,
         )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from stream_redrive.core.classify import ClassifyRecords
     from stream_redrive.core.closing import CloseIncident, ParkIncident
     from stream_redrive.core.deciding import CaseDesk
+    from stream_redrive.core.handing_over import HandOvers
     from stream_redrive.core.opening import OpenCases
     from stream_redrive.core.policy_cache import PolicyCache
+    from stream_redrive.core.ports import CaseStore
     from stream_redrive.core.quarantine import QuarantineRecords
     from stream_redrive.core.redrive import RedriveRecords
     from stream_redrive.core.redrive_case import ConfirmCase, RedriveChunk
@@ -274,19 +276,18 @@ def sweep_cases(context: "LambdaContext") -> "SweepCases":
     """The use case of SweepCases."""
     from stream_redrive.adapters.cases import DynamoCaseStore
     from stream_redrive.adapters.stepfunctions import StepFunctionsExecutions, StepFunctionsTaskTokens
-    from stream_redrive.core.handing_over import HandingOver
     from stream_redrive.core.sweeping import SweepCases
 
     own, clock = settings.SweepCasesSettings.load(), _clock(context)
     cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
-    tokens = StepFunctionsTaskTokens(clients.stepfunctions())
     return SweepCases(
         cases,
         StepFunctionsExecutions(clients.stepfunctions(), own.state_machine_arn),
-        tokens,
-        HandingOver(cases, tokens, own.vault_bucket),
+        StepFunctionsTaskTokens(clients.stepfunctions()),
+        _hand_overs(cases, own, clock),
         clock,
         own.grace_seconds,
+        _report_not_told,
     )
 
 
@@ -294,9 +295,7 @@ def cases_api(context: "LambdaContext") -> "CaseDesk":
     """The use cases of CasesApi."""
     from stream_redrive.adapters.cases import DynamoCaseStore
     from stream_redrive.adapters.s3 import S3Vault
-    from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
     from stream_redrive.core.deciding import CaseDesk
-    from stream_redrive.core.handing_over import HandingOver
 
     own, clock = settings.CasesApiSettings.load(), _clock(context)
     cases = DynamoCaseStore(clients.dynamodb(), own.ledger_table, clock)
@@ -305,9 +304,33 @@ def cases_api(context: "LambdaContext") -> "CaseDesk":
         cases,
         S3Vault(clients.s3(), own.vault_bucket),
         lambda: policies.current(clock.now()),
-        HandingOver(cases, StepFunctionsTaskTokens(clients.stepfunctions()), own.vault_bucket),
+        _hand_overs(cases, own, clock),
         clock,
+        _report_not_told,
     )
+
+
+def _hand_overs(
+    cases: "CaseStore", own: "settings.SweepCasesSettings | settings.CasesApiSettings", clock: LambdaClock
+) -> "HandOvers":
+    from stream_redrive.adapters.sns import SnsApproverTopic
+    from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
+    from stream_redrive.core.handing_over import AnnouncingProposal, HandingOver
+    from stream_redrive.core.ports import HandOver
+
+    tokens = StepFunctionsTaskTokens(clients.stepfunctions())
+    return {
+        HandOver.DECIDED: HandingOver(cases, tokens, own.vault_bucket),
+        HandOver.PROPOSED: AnnouncingProposal(cases, SnsApproverTopic(clients.sns(), own.approval_topic_arn), clock),
+    }
+
+
+def _report_not_told(case_id: str, problem: Exception) -> None:
+    from stream_redrive.observability import count, logger
+
+    what = {"case_id": case_id, "error": type(problem).__name__, "problem": str(problem)}
+    logger.error("a hand-over failed; the sweep tries again", extra=what)
+    count(HandOversFailed=1)
 
 
 def _clock(context: "LambdaContext") -> LambdaClock:

@@ -168,6 +168,7 @@ class SweepCasesSettings(Settings):
     ledger_table: str = _variable("LEDGER_TABLE")
     state_machine_arn: str = _variable("CASE_STATE_MACHINE_ARN")
     grace_seconds: float = _variable("REMINDER_GRACE_SECONDS")
+    approval_topic_arn: str = _variable("APPROVAL_TOPIC_ARN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +178,4 @@ class CasesApiSettings(Settings):
     vault_bucket: str = _variable("VAULT_BUCKET")
     ledger_table: str = _variable("LEDGER_TABLE")
     policy_parameter: str = _variable("POLICY_PARAMETER")
+    approval_topic_arn: str = _variable("APPROVAL_TOPIC_ARN")

@@ -421,6 +421,19 @@ def test_a_decision_is_handed_over_beside_the_start(store: CaseStore) -> None:
     assert list(store.hand_overs()) == [(first.id, HandOver.DECIDED)]
 
 
+def test_a_proposal_that_came_after_what_was_told_is_still_to_be_told(store: CaseStore) -> None:
+    first = opened(store)
+    store.delivered(first.id, HandOver.START)
+    for revision in (2, 3):
+        proposed = replace(first, revision=revision, status=CaseStatus.PROPOSED)
+        assert store.commit(CaseChange(proposed, hand_overs=[HandOver.PROPOSED]))
+    store.delivered(first.id, HandOver.PROPOSED, 2)
+    assert list(store.hand_overs()) == [(first.id, HandOver.PROPOSED)]
+    for _ in range(2):
+        store.delivered(first.id, HandOver.PROPOSED, 3)
+    assert list(store.hand_overs()) == []
+
+
 def test_the_last_token_counts_and_shows_nowhere_else(store: CaseStore) -> None:
     first = opened(store)
     assert store.token(first.id) is None

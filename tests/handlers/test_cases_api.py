@@ -11,12 +11,13 @@ import pytest
 from stream_redrive.adapters.cases import DynamoCaseStore
 from stream_redrive.adapters.clock import LambdaClock
 from stream_redrive.adapters.s3 import S3Vault
+from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
 from stream_redrive.api.problems import STATUS
 from stream_redrive.api.requests import MAX_BODY_BYTES
 from stream_redrive.core import refusals
 from stream_redrive.core.cases import CaseStatus
-from stream_redrive.core.errors import ServiceBusy
-from stream_redrive.core.ports import CaseChange
+from stream_redrive.core.errors import AccessDenied, ServiceBusy
+from stream_redrive.core.ports import CaseChange, HandOver
 from stream_redrive.handlers import cases_api
 from tests.support.cloud import TABLE, VAULT, Cloud, Context
 from tests.support.deciding import ALICE, BOB, CASE, STRANGER, new_case, quarantined, record
@@ -101,7 +102,8 @@ def test_a_case_is_listed_shown_planned_noted_viewed_and_decided(api: Api) -> No
     assert (status, base64.b64decode(line["data"])) == (200, b'{"a":"SECRET"}')
     status, plan = api.post("plans", {"action": "redrive"})
     assert (status, plan["records"]["eligible"], plan["incomplete"], plan["people"]) == (200, 3, None, 1)
-    status, case = api.decide("redrive", plan["digest"], ticket="OPS-7")
+    status, answer = api.decide("redrive", plan["digest"], ticket="OPS-7")
+    case = answer["case"]
     assert (status, case["status"], case["decision"]["by"]["arn"]) == (200, "decided", ALICE)
     status, details = api.call("GET", f"/cases/{CASE}")
     assert [note["text"] for note in details["notes"]] == ["looking"]
@@ -110,8 +112,28 @@ def test_a_case_is_listed_shown_planned_noted_viewed_and_decided(api: Api) -> No
 
 def test_an_edit_takes_two_signatures(api: Api) -> None:
     digest = api.digest("edit", patch=PATCH)
-    assert api.decide("edit", digest, patch=PATCH)[1]["status"] == "proposed"
-    assert api.decide("edit", digest, BOB)[1]["status"] == "decided"
+    answer = api.decide("edit", digest, patch=PATCH)[1]
+    assert (answer["case"]["status"], answer["told"]) == ("proposed", True)
+    assert api.decide("edit", digest, BOB)[1]["case"]["status"] == "decided"
+
+
+def test_a_decision_whose_telling_fails_stands_and_is_told_later(
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def denied(*_: str) -> bool:
+        raise AccessDenied("states:SendTaskSuccess: not authorized")
+
+    monkeypatch.setattr(StepFunctionsTaskTokens, "succeed", denied)
+    status, answer = api.decide("keep", api.digest("keep"))
+    assert (status, answer["case"]["status"], answer["told"]) == (200, "decided", False)
+    assert (CASE, HandOver.DECIDED) in api.store.hand_overs()
+    [logged] = [vars(entry) for entry in caplog.records if entry.levelname == "ERROR"]
+    assert (logged["case_id"], logged["error"]) == (CASE, "AccessDenied")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(sum(line["HandOversFailed"]) for line in lines if "_aws" in line) == 1
 
 
 def routes(method: str) -> list[str]:
@@ -134,7 +156,7 @@ def test_nothing_but_a_signature_says_who_asks(api: Api) -> None:
     digest = api.digest("keep")
     assert api.decide("keep", digest, None)[0] == 403
     assert api.post("decisions", {"action": "keep", "digest": digest, "reason": "x", "by": BOB})[0] == 400
-    assert api.decide("keep", digest)[1]["decision"]["by"]["arn"] == ALICE
+    assert api.decide("keep", digest)[1]["case"]["decision"]["by"]["arn"] == ALICE
 
 
 def with_case(api: Api, **changes: Any) -> None:

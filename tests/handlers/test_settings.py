@@ -51,7 +51,12 @@ FUNCTIONS: dict[str, tuple[type[settings.Settings], set[str], dict[str, Any]]] =
             ("redrive_chunk", "RedriveChunk", ("REDRIVE_SETTLE_SECONDS",), {**CASE, "chunk": CHUNK}),
             ("confirm_case", "ConfirmCase", ("POLICY_PARAMETER",), CASE),
             ("settle_case", "SettleCase", ("POISON_QUEUE_URL",), CASE),
-            ("sweep_cases", "SweepCases", ("CASE_STATE_MACHINE_ARN", "REMINDER_GRACE_SECONDS"), {}),
+            (
+                "sweep_cases",
+                "SweepCases",
+                ("CASE_STATE_MACHINE_ARN", "REMINDER_GRACE_SECONDS", "APPROVAL_TOPIC_ARN"),
+                {},
+            ),
         )
     },
     "park_incident": (

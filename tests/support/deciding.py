@@ -10,15 +10,15 @@ from typing import Any
 from stream_redrive.core import chunks
 from stream_redrive.core.case_records import records_digest
 from stream_redrive.core.cases import Call, Case, CaseEvent, CaseStatus, Piece, Word
-from stream_redrive.core.deciding import CaseDesk
-from stream_redrive.core.handing_over import HandingOver
+from stream_redrive.core.deciding import CaseDesk, Standing
+from stream_redrive.core.handing_over import AnnouncingProposal, HandingOver
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.planning import Plan
 from stream_redrive.core.policy import PolicyBook, parse_policy
-from stream_redrive.core.ports import CaseChange, CaseStore, Vault
+from stream_redrive.core.ports import CaseChange, CaseStore, HandOver, Vault
 from stream_redrive.core.records import Lineage, Origin, Record, StreamRecord
 from tests.support.build import ARRIVED, CONSUMER, SHARD_ID, STREAM_ARN
-from tests.support.memory import START, MemoryClock, MemoryTaskTokens, MemoryVault
+from tests.support.memory import START, MemoryApproverTopic, MemoryClock, MemoryTaskTokens, MemoryVault
 from tests.support.memory_cases import MemoryCaseStore
 
 FINGERPRINT = "0123456789abcdef"
@@ -87,13 +87,19 @@ class Desk:
         self.vault = MemoryVault()
         self.store = MemoryCaseStore()
         self.tokens = MemoryTaskTokens("token-of-the-task")
+        self.topic = MemoryApproverTopic()
+        self.reported: list[tuple[str, Exception]] = []
         self.policy = policy
         self.desk = CaseDesk(
             self.store,
             self.vault,
             self.book,
-            HandingOver(self.store, self.tokens, self.vault.bucket),
+            {
+                HandOver.DECIDED: HandingOver(self.store, self.tokens, self.vault.bucket),
+                HandOver.PROPOSED: AnnouncingProposal(self.store, self.topic, self.clock),
+            },
             self.clock,
+            lambda case_id, problem: self.reported.append((case_id, problem)),
         )
         self._calls = 0
         if payloads:
@@ -118,6 +124,11 @@ class Desk:
     def decide(
         self, action: str, digest: str, arn: str | None = ALICE, reason: str = "seen", name: str = CASE, **fields: Any
     ) -> Case:
+        return self.standing(action, digest, arn, reason, name, **fields).case
+
+    def standing(
+        self, action: str, digest: str, arn: str | None = ALICE, reason: str = "seen", name: str = CASE, **fields: Any
+    ) -> Standing:
         return self.desk.decide(self.call(arn), name, {"action": action, **fields}, Word(digest, reason))
 
     def planned_and_decided(self, action: str, arn: str = ALICE, **fields: Any) -> Case:

@@ -23,7 +23,7 @@ class MemoryCaseStore:
         self._joined: dict[str, dict[tuple[int, str], str]] = {}
         self._events: dict[tuple[str, str, str, str], CaseEvent] = {}
         self._notes: dict[tuple[str, str, str], Note] = {}
-        self._hand_overs: set[tuple[str, HandOver]] = set()
+        self._hand_overs: dict[tuple[str, HandOver], int] = {}
         self._tokens: dict[str, str] = {}
         self._lock = threading.RLock()
 
@@ -82,7 +82,7 @@ class MemoryCaseStore:
             for piece in change.taken_over:
                 self._pieces[case.id, piece.incident_id, piece.index] = piece
             self._add_events(case.id, change.events)
-            self._hand_overs |= {(case.id, what) for what in change.hand_overs}
+            self._hand_overs |= {(case.id, what): case.revision for what in change.hand_overs}
             if successor is not None:
                 self._put(successor)
                 self._add_events(successor.id, change.successor_events)
@@ -96,7 +96,7 @@ class MemoryCaseStore:
         self.writes[case.id] += 1
         if case.revision == 1:
             self._generations[case.fingerprint] = case.generation
-            self._hand_overs.add((case.id, HandOver.START))
+            self._hand_overs[case.id, HandOver.START] = case.revision
 
     def _mark(self, piece: Piece, fingerprint: str) -> str | None:
         return self._joined.get(piece.incident_id, {}).get((piece.index, fingerprint))
@@ -133,9 +133,10 @@ class MemoryCaseStore:
         with self._lock:
             return sorted(self._hand_overs)
 
-    def delivered(self, case_id: str, what: HandOver) -> None:
+    def delivered(self, case_id: str, what: HandOver, revision: int | None = None) -> None:
         with self._lock:
-            self._hand_overs.discard((case_id, what))
+            if revision is None or self._hand_overs.get((case_id, what), 0) <= revision:
+                self._hand_overs.pop((case_id, what), None)
 
     def save_token(self, case_id: str, token: str) -> None:
         self._tokens[case_id] = token

@@ -9,9 +9,17 @@ from itertools import pairwise
 import pytest
 
 from stream_redrive.core.approval import NotifyApprovers, ReviewCase
-from stream_redrive.core.cases import Action, Case, CaseStatus
-from stream_redrive.core.errors import CaseNotDecided, CaseNotRedriven, CaseUnknown, ServiceUnreachable
-from stream_redrive.core.handing_over import HandingOver
+from stream_redrive.core.cases import Action, Case, CaseStatus, Decision
+from stream_redrive.core.errors import (
+    AccessDenied,
+    CaseNotDecided,
+    CaseNotRedriven,
+    CasesNotSwept,
+    CaseUnknown,
+    ServiceUnreachable,
+)
+from stream_redrive.core.handing_over import AnnouncingProposal, HandingOver, HandOvers
+from stream_redrive.core.notices import format_time
 from stream_redrive.core.open_calls import OpenCalls
 from stream_redrive.core.policy import parse_policy
 from stream_redrive.core.ports import CaseChange, HandOver
@@ -51,6 +59,7 @@ class Office:
         self.clock.time += timedelta(minutes=5)
         self.case = self.work.open(self.batch)
         self.hand_over = HandingOver(self.work.cases, self.tokens, "vault")
+        self.reported: list[tuple[str, str]] = []
 
     def notify(self, token: str = "token-1") -> bool:
         step = NotifyApprovers(self.work.cases, self.work.vault, self.topic, self.hand_over, lambda: BOOK, self.clock)
@@ -75,7 +84,14 @@ class Office:
         return SettleCase(self.work.vault, self.work.cases, self.work.ledger, self.work.queue, self.clock)
 
     def sweep(self) -> SweepCases:
-        return SweepCases(self.work.cases, self.executions, self.tokens, self.hand_over, self.clock, 120)
+        hand_overs: HandOvers = {
+            HandOver.DECIDED: HandingOver(self.work.cases, self.tokens, "vault"),
+            HandOver.PROPOSED: AnnouncingProposal(self.work.cases, self.topic, self.clock),
+        }
+        return SweepCases(self.work.cases, self.executions, self.tokens, hand_overs, self.clock, 120, self._report)
+
+    def _report(self, case_id: str, problem: Exception) -> None:
+        self.reported.append((case_id, type(problem).__name__))
 
     @property
     def standing(self) -> Case:
@@ -310,3 +326,83 @@ def test_the_oldest_case_is_measured(office: Office) -> None:
     office.clock.time += timedelta(hours=3)
     office.clock.limit = office.clock.time + timedelta(minutes=5)
     assert office.sweep()().oldest_seconds == 3 * 3600
+
+
+def propose(office: Office) -> None:
+    """As the API leaves it when the topic can't be reached."""
+    at = format_time(office.clock.now())
+    by = casework.ALICE
+    proposal = Decision(Action.DISCARD, "d" * 64, "because", "", 7, "cases/w", "stream", 1, "1", by, at)
+    proposed = replace(office.standing, status=CaseStatus.PROPOSED, proposal=proposal, revision=2)
+    assert office.work.cases.commit(CaseChange(proposed, hand_overs=[HandOver.PROPOSED]))
+
+
+def test_a_proposal_is_told_by_the_sweep_once_and_the_first_message_is_no_reminder(office: Office) -> None:
+    propose(office)
+    assert office.sweep()().told == 1
+    assert office.sweep()().told == 0
+    [(_, text)] = office.topic.told
+    assert f"redrive cases decide {office.case.id} --approve --digest {'d' * 64}" in text
+    office.notify()
+    subject, text = office.topic.told[-1]
+    assert not subject.startswith("Reminder")
+    assert "--approve" in text
+
+
+def test_a_proposal_that_nobody_awaits_any_more_is_not_told(office: Office) -> None:
+    propose(office)
+    assert office.work.decide(office.case, Action.DISCARD)
+    office.sweep()()
+    assert office.topic.told == []
+    assert (office.case.id, HandOver.PROPOSED) not in office.work.cases.hand_overs()
+
+
+def test_what_one_case_meets_keeps_no_other_waiting(office: Office) -> None:
+    """Each sort of work fails for the first case, and is done for another."""
+
+    class Refusing(MemoryExecutions):
+        def start(self, name: str, body: str) -> None:
+            if name.startswith("b" * 16):
+                raise AccessDenied("states:StartExecution")
+            super().start(name, body)
+
+    class Broken(MemoryTaskTokens):
+        def succeed(self, token: str, output: str) -> bool:
+            if token == "broken":
+                raise ValueError("not foreseen")
+            return super().succeed(token, output)
+
+        def fail(self, token: str, error: str) -> bool:
+            if token == "broken":
+                raise AccessDenied("states:SendTaskFailure")
+            return super().fail(token, error)
+
+    office.executions = Refusing()
+    names = {}
+    for kind in "abcd":
+        names[kind] = office.work.open(office.batch, fingerprint=kind * 16)
+    office.sweep()()  # "b" can't be started
+    assert set(office.executions.started) == {office.case.id, *(names[kind].id for kind in "acd")}
+    assert office.reported == [(names["b"].id, "AccessDenied")]
+
+    office.reported.clear()
+    office.tokens = Broken("of-c", "of-d")
+    for kind, token in (("a", "broken"), ("c", "of-c"), ("d", "of-d")):
+        office.work.cases.save_token(names[kind].id, token)
+    office.work.cases.save_token(office.case.id, "broken")
+    for kind in "ac":
+        assert office.work.decide(names[kind], Action.KEEP)
+    office.clock.time += timedelta(days=1, minutes=3)
+    office.clock.limit = office.clock.time + timedelta(minutes=5)
+    sweep = office.sweep()()
+    assert (sweep.told, sweep.woken, sweep.complete) == (1, 1, True)
+    assert set(office.tokens.answers) == {"of-c", "of-d"}
+    failed = {names["a"].id: "ValueError", names["b"].id: "AccessDenied", office.case.id: "AccessDenied"}
+    assert dict(office.reported) == failed
+    assert sweep.failed == len(office.reported) == 3
+    with pytest.raises(CasesNotSwept, match="3 cases"):
+        sweep.insist()
+
+
+def test_a_sweep_that_did_all_it_had_to_is_content(office: Office) -> None:
+    office.sweep()().insist()

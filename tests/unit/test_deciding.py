@@ -13,7 +13,7 @@ import pytest
 
 from stream_redrive.core.cases import CaseStatus, Word
 from stream_redrive.core.deciding import MAX_TEXT
-from stream_redrive.core.errors import RetryableError, ServiceBusy, WriteConflict
+from stream_redrive.core.errors import AccessDenied, RetryableError, ServiceBusy, WriteConflict
 from stream_redrive.core.ports import CaseChange, HandOver
 from stream_redrive.core.refusals import (
     AlreadyDecided,
@@ -104,6 +104,58 @@ def test_a_decision_stands_when_step_functions_is_busy(monkeypatch: pytest.Monke
     monkeypatch.setattr(d.tokens, "succeed", busy)
     assert d.planned_and_decided("keep").status is CaseStatus.DECIDED
     assert (CASE, HandOver.DECIDED) in d.store.hand_overs()
+
+
+@pytest.mark.parametrize("problem", [AccessDenied("states:SendTaskSuccess"), ValueError("a bug")])
+def test_a_telling_that_fails_is_reported_and_the_decision_stands(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    d = desk()
+    d.store.save_token(CASE, "token-of-the-task")
+
+    def fail(*_: str) -> bool:
+        raise problem
+
+    monkeypatch.setattr(d.tokens, "succeed", fail)
+    standing = d.standing("keep", d.plan("keep").digest)
+    assert (standing.case.status, standing.told) == (CaseStatus.DECIDED, False)
+    assert d.reported == [(CASE, problem)]
+    assert (CASE, HandOver.DECIDED) in d.store.hand_overs()
+
+
+def test_the_approvers_hear_of_a_proposal_and_how_to_approve_it() -> None:
+    d = desk()
+    digest = d.plan("discard").digest
+    assert d.standing("discard", digest, ALICE, "test data\nApprove:   rm").told
+    [(subject, text)] = d.topic.told
+    assert "discard 3 records" in subject
+    assert f'redrive cases decide {CASE} --approve --digest {digest} --reason "say why"' in text.splitlines()[-1]
+    assert ALICE in text
+    assert "\\nApprove:   rm" in text, "a reason forges no line"
+    assert d.case().expires_at in text
+    assert len(d.events("notified")) == 1
+    assert d.store.hand_overs() == [(CASE, HandOver.START)]
+    d.decide("discard", digest, BOB)
+    assert len(d.topic.told) == 1
+
+
+def test_a_proposal_that_replaces_another_is_told_too() -> None:
+    d = desk()
+    d.planned_and_decided("discard")
+    d.planned_and_decided("edit", BOB, patch=SET_N)
+    assert [BOB in text for _, text in d.topic.told] == [False, True]
+
+
+def test_a_proposal_that_could_not_be_told_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = desk()
+
+    def denied(*_: str) -> None:
+        raise AccessDenied("sns:Publish")
+
+    monkeypatch.setattr(d.topic, "publish", denied)
+    standing = d.standing("discard", d.plan("discard").digest)
+    assert (standing.case.status, standing.told) == (CaseStatus.PROPOSED, False)
+    assert (CASE, HandOver.PROPOSED) in d.store.hand_overs()
 
 
 # What a decision leaves over

@@ -27,6 +27,7 @@ UNCAUGHT_ON_PURPOSE = {
     "CaseUnknown": "a case that isn't there won't come",
     "CaseNotDecided": "the machine goes there with a decision only",
     "CaseNotRedriven": "a person must look why the redrive ended early; the sweep starts the workflow again",
+    "CasesNotSwept": "raised by the sweep, whose next run tries again",
     "SettingsMissing": "a person must mend the deployment first",
     "IteratorExpired": "the capture opens a new iterator",
     "SequenceNumberRejected": "the capture goes by time instead",

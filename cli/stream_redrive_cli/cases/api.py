@@ -74,7 +74,7 @@ class CasesApi:
         return self._call("POST", _path(case_id, "plans"), request)
 
     def decide(self, case_id: str, decision: Mapping[str, Any]) -> dict[str, Any]:
-        """Decide, or approve; the case as it then stands."""
+        """Decide, or approve; the case as it then stands, and whether those whom it concerns were told."""
         return self._call("POST", _path(case_id, "decisions"), decision)
 
     def note(self, case_id: str, text: str) -> dict[str, Any]:

@@ -17,6 +17,11 @@ from stream_redrive_cli.talking import agreed, tell, write_json
 from stream_redrive_cli.visible import visible
 
 _REASON = "say why"
+# By status: who was to be told, and wasn't at once.
+_LATER = {
+    "decided": "the case's workflow could not be told at this moment; the service tells it later",
+    "proposed": "the approvers could not be told at this moment; the service tells them later",
+}
 
 
 def plan(
@@ -57,6 +62,7 @@ def decide(
     ticket: Annotated[str, typer.Option(help="Where it is tracked.", show_default=False)] = "",
     approve: Annotated[bool, typer.Option("--approve", help="Be the second person to say so.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it until the case is closed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Of --wait: seconds until it gives up.", min=0)] = 3600,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask. Needed without a terminal.")] = False,
     stack: Stack = DEFAULT_STACK,
     api: Api = None,
@@ -66,7 +72,7 @@ def decide(
 ) -> None:
     """Decide about a case, as planned, or approve what somebody else has proposed.
 
-    Exit codes: 3 some records failed again, 4 a second person must approve, 5 the plan is stale.
+    Exit codes: 3 some records failed again, or --wait gave up; 4 a second person must approve; 5 the plan is stale.
     """
     if not reason.strip():
         raise UsageError("--reason is empty: every decision says why")
@@ -83,14 +89,23 @@ def decide(
         cases = place.connect()
         if not yes:
             _ask(cases, case, request, digest)
-    decided = cases.decide(case, {**request, **word})
+    answer = cases.decide(case, {**request, **word})
+    decided = answer["case"]
     if decided["status"] == "decided":
         tell(visible(f"decided: {decided['decision']['action']} {counted(decided['decision']['records'])}"))
-    if decided["status"] == "decided" and wait:
-        decided = follow(cases, case)
-        tell(visible(f"{decided['status']}: {outcome(decided)}"))
+    if not answer["told"]:
+        tell(_LATER[decided["status"]])
+    if wait and decided["status"] == "decided":
+        decided = follow(cases, case, timeout)
+        if decided["status"] != "decided":
+            tell(visible(f"{decided['status']}: {outcome(decided)}"))
     if output is Output.JSON:
         write_json(decided)
+    if wait and decided["status"] == "decided":
+        raise PartlyDoneError(
+            f"the decision stands and is still being carried out after {timeout:g} s: "
+            f"see what comes of it with\n{place.command('show', case)}"
+        )
     _end(decided, place)
 
 

@@ -13,8 +13,9 @@ from stream_redrive_cli.visible import visible
 POLL_SECONDS = 3.0
 
 
-def follow(cases: CasesApi, case_id: str) -> dict[str, Any]:
-    """The case once it is closed; what happens until then is told, an event a line."""
+def follow(cases: CasesApi, case_id: str, seconds: float) -> dict[str, Any]:
+    """The case once it is closed, or as it is when the time is over; what happens is told, an event a line."""
+    deadline = time.monotonic() + seconds
     details = cases.show(case_id)
     told = 0
     while True:
@@ -22,7 +23,7 @@ def follow(cases: CasesApi, case_id: str) -> dict[str, Any]:
             tell(visible(event_line(event)))
         told = len(details["history"])
         case: dict[str, Any] = details["case"]
-        if case["status"] != "decided":
+        if case["status"] != "decided" or time.monotonic() >= deadline:
             return case
         time.sleep(POLL_SECONDS)
         details = cases.show(case_id)

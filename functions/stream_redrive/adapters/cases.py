@@ -10,7 +10,7 @@ Items (pk, sk):
     CASES#LIVE, <opened at>#<id>                     a case that waits or is under way
     CASES#ALL, <opened at>#<id>                      any case
     INCIDENT#<id>, JOINED#<chunk>#<fingerprint>      which case an incident's records have joined
-    HANDOVER, <id>#<what>                            what a case's workflow must still be told
+    HANDOVER, <id>#<what>                            what must still be told about a case
     AUDIT#<day>, <time>#<operation>#<kind>           something that was done with no case
 """
 
@@ -209,10 +209,18 @@ class DynamoCaseStore(LedgerTable):
         found = [item["sk"]["S"].split("#") for item in self._query("pk = :pk", {":pk": {"S": "HANDOVER"}})]
         return [(case_id, HandOver(what)) for case_id, what in found]
 
-    def delivered(self, case_id: str, what: HandOver) -> None:
+    def delivered(self, case_id: str, what: HandOver, revision: int | None = None) -> None:
         """DeleteItem."""
+        action: Item = {"TableName": self._table, "Key": item_key("HANDOVER", f"{case_id}#{what}")}
+        if revision is not None:
+            action["ConditionExpression"] = "revision <= :told"
+            action["ExpressionAttributeValues"] = {":told": {"N": str(revision)}}
         with faults_of("dynamodb:DeleteItem"):
-            self._client.delete_item(TableName=self._table, Key=item_key("HANDOVER", f"{case_id}#{what}"))
+            try:
+                self._client.delete_item(**action)
+            except ClientError as exc:
+                if error_code(exc) != "ConditionalCheckFailedException":
+                    raise
 
     def save_token(self, case_id: str, token: str) -> None:
         """PutItem."""
@@ -251,7 +259,7 @@ class DynamoCaseStore(LedgerTable):
         }
 
     def _hand_over_item(self, case: Case, what: HandOver) -> Item:
-        return self._expiring("HANDOVER", f"{case.id}#{what}")
+        return {**self._expiring("HANDOVER", f"{case.id}#{what}"), "revision": {"N": str(case.revision)}}
 
     def _case_item(self, case: Case) -> Item:
         fields = asdict(case)

@@ -12,7 +12,7 @@ from stream_redrive.api.problems import STATUS
 from stream_redrive.api.requests import MAX_PAGE, SCHEMA_PATH
 from stream_redrive.core.case_records import RecordView
 from stream_redrive.core.cases import Case, Note
-from stream_redrive.core.deciding import CaseDetails
+from stream_redrive.core.deciding import CaseDetails, Standing
 from stream_redrive.core.planning import Plan
 from stream_redrive.handlers import cases_api
 
@@ -41,7 +41,7 @@ _OPERATIONS: dict[str, tuple[str | None, Any]] = {
     "list_records": (None, RecordPage),
     "view_record": ("view", dict[str, Any]),
     "plan_decision": ("plan", Plan),
-    "decide": ("decision", Case),
+    "decide": ("decision", Standing),
     "add_note": ("note", Note),
 }
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20}

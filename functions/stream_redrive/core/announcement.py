@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from stream_redrive.core import chunks
-from stream_redrive.core.cases import Case, CaseStatus, Piece
+from stream_redrive.core.cases import Case, CaseStatus, Decision, Piece
 from stream_redrive.core.errors import VaultObjectMissing
 from stream_redrive.core.masking import masked_payload, printable
 from stream_redrive.core.policy import Decoder
@@ -34,6 +34,45 @@ def of(case: Case, sample_text: str, *, reminder: bool) -> tuple[str, str]:
     lines = [
         f"{subject}.",
         "",
+        *_facts(case),
+    ]
+    proposal = case.proposal if case.status is CaseStatus.PROPOSED else None
+    if proposal is not None:
+        lines += [f"Proposed:  {proposal.action} by {proposal.by.arn} at {proposal.at}; a second person must agree"]
+    if case.previous is not None:
+        lines += [f"Before:    {case.previous} was the last case of this kind"]
+    text = [printable(line) for line in lines]
+    if sample_text:
+        text += ["", "A record, each value replaced by its type:", *map(printable, sample_text.splitlines())]
+    text += ["", _look(case)]
+    if proposal is not None:
+        text += [_approve(case, proposal)]
+    text += [
+        "Decide:    " + f"redrive cases plan {case.id} --action redrive|edit|discard|keep",
+        "           the plan says how to carry it out.",
+    ]
+    return _subject(subject), "\n".join(text)
+
+
+def of_proposal(case: Case, proposal: Decision) -> tuple[str, str]:
+    """Subject and text for the second person. The reason is in the first one's words; neither holds a token."""
+    what = f"{proposal.records} {'record' if proposal.records == 1 else 'records'}"
+    subject = f"A second person is needed: {proposal.action} {what} of {chunks.consumer_name(case.consumer)}"
+    lines = [
+        f"{proposal.by.arn} proposes to {proposal.action} {what}; somebody else must approve it.",
+        "",
+        *_facts(case),
+        f"Proposed:  {proposal.action} {proposal.records} of {case.records}, at {proposal.at}",
+        f"By:        {proposal.by.arn}",
+        f"Reason:    {proposal.reason}",
+        *([f"Ticket:    {proposal.ticket}"] if proposal.ticket else []),
+    ]
+    text = [*map(printable, lines), "", _look(case), _approve(case, proposal)]
+    return _subject(subject), "\n".join(text)
+
+
+def _facts(case: Case) -> list[str]:
+    return [
         f"Case:      {case.id}",
         f"Consumer:  {case.consumer}",
         f"Stream:    {case.stream_arn}",
@@ -42,18 +81,15 @@ def of(case: Case, sample_text: str, *, reminder: bool) -> tuple[str, str]:
         f"Seen:      first {case.opened_at}, last {case.last_joined_at}",
         f"Decide by: {case.expires_at}; after that the case expires and the records stay in quarantine",
     ]
-    if case.status is CaseStatus.PROPOSED and case.proposal is not None:
-        proposal = case.proposal
-        lines += [f"Proposed:  {proposal.action} by {proposal.by.arn} at {proposal.at}; a second person must agree"]
-    if case.previous is not None:
-        lines += [f"Before:    {case.previous} was the last case of this kind"]
-    text = [printable(line) for line in lines]
-    if sample_text:
-        text += ["", "A record, each value replaced by its type:", *map(printable, sample_text.splitlines())]
-    text += [
-        "",
-        "Look:      " + f"redrive cases show {case.id}",
-        "Decide:    " + f"redrive cases plan {case.id} --action redrive|edit|discard|keep",
-        "           the plan says how to carry it out.",
-    ]
-    return subject.encode("ascii", "replace").decode()[:MAX_SUBJECT], "\n".join(text)
+
+
+def _look(case: Case) -> str:
+    return f"Look:      redrive cases show {case.id}"
+
+
+def _approve(case: Case, proposal: Decision) -> str:
+    return f'Approve:   redrive cases decide {case.id} --approve --digest {proposal.digest} --reason "say why"'
+
+
+def _subject(text: str) -> str:
+    return text.encode("ascii", "replace").decode()[:MAX_SUBJECT]

@@ -56,7 +56,7 @@ class NotifyApprovers:
             return False
         policy = self._policies().policy_for(case.consumer)
         sample = announcement.sample(self._vault, self._cases.pieces(case_id), policy.decoder)
-        reminder = any(event.kind == "notified" for event in self._cases.events(case_id))
+        reminder = any("reminder" in event.details for event in self._cases.events(case_id))
         self._topic.publish(*announcement.of(case, sample, reminder=reminder))
         at = format_time(self._clock.now())
         event = CaseEvent(f"notify-{at}", at, "notified", MACHINE, MACHINE, case.status, case.status)

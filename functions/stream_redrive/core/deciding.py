@@ -11,8 +11,8 @@ from stream_redrive.core import case_records
 from stream_redrive.core.approvers import Approvers
 from stream_redrive.core.case_records import RecordView
 from stream_redrive.core.cases import Action, Call, Case, CaseEvent, CaseStatus, Decision, Note, Person, Word, case_id
-from stream_redrive.core.errors import AccessDenied, RetryableError, WriteConflict
-from stream_redrive.core.handing_over import HandingOver
+from stream_redrive.core.errors import WriteConflict
+from stream_redrive.core.handing_over import HandOvers
 from stream_redrive.core.notices import format_time, parse_time
 from stream_redrive.core.planning import OutOfTime, Plan, Request, Survey, people_needed, plan, write_work
 from stream_redrive.core.policy import Policy, PolicyBook
@@ -51,6 +51,17 @@ class CaseDetails:
     history: Sequence[CaseEvent]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A case as somebody's word has left it.
+
+    told: whether its workflow was told of the decision, or the approvers of the proposal; else the sweep tells them.
+    """
+
+    case: Case
+    told: bool
+
+
 class CaseDesk:
     """What people can ask about cases, and do. What is refused is kept in the case's history, but for mere looks."""
 
@@ -59,14 +70,17 @@ class CaseDesk:
         store: CaseStore,
         vault: Vault,
         policies: Callable[[], PolicyBook],
-        hand_over: HandingOver,
+        hand_overs: HandOvers,
         clock: Clock,
+        report: Callable[[str, Exception], None],
     ) -> None:
+        """report: is told of a case whose decision, or proposal, could not be told to whom it concerns."""
         self._store = store
         self._vault = vault
         self._policies = policies
-        self._hand_over = hand_over
+        self._hand_overs = hand_overs
         self._clock = clock
+        self._report = report
 
     # Looks change nothing.
 
@@ -125,11 +139,11 @@ class CaseDesk:
             self._record(case, call, "planned", shown, found)
             return found
 
-    def decide(self, call: Call, name: str, fields: Mapping[str, Any], word: Word) -> Case:
-        """Decide, or be the second person to say so; the case as it then stands.
+    def decide(self, call: Call, name: str, fields: Mapping[str, Any], word: Word) -> Standing:
+        """Decide, or be the second person to say so.
 
-        The work list is in the vault before the decision is in the ledger. The workflow is told at once if it waits;
-        else the sweep tells it.
+        The work list is in the vault before the decision is in the ledger. The workflow is told at once if it waits,
+        and of a proposal the approvers; else the sweep tells them.
 
         Args:
             fields: those of a Request; of an approval, its action is enough.
@@ -157,8 +171,7 @@ class CaseDesk:
                 decision = decision or self._proposed(case, Request.of(fields), word, person, policy, version)
                 change = self._change(case, decision, people, _Author(call, person, word), policy)
                 if self._store.commit(change):
-                    self._tell(change.case)
-                    return change.case
+                    return Standing(change.case, self._tell(change))
             raise WriteConflict(f"case {name} changes faster than it can be decided: try again")
 
     def _approved(
@@ -251,7 +264,7 @@ class CaseDesk:
             details,
         )
         if not final or not left:
-            return CaseChange(moved, events=[event], hand_overs=[HandOver.DECIDED] if final else [])
+            return CaseChange(moved, events=[event], hand_overs=[HandOver.DECIDED if final else HandOver.PROPOSED])
         successor = self._successor(case, policy)
         opened = CaseEvent(
             author.call.operation,
@@ -286,13 +299,13 @@ class CaseDesk:
             proposal=None,
         )
 
-    def _tell(self, case: Case) -> None:
-        if case.status is not CaseStatus.DECIDED:
-            return
+    def _tell(self, change: CaseChange) -> bool:
+        [what] = change.hand_overs
         try:
-            self._hand_over(case.id)
-        except (RetryableError, AccessDenied):
-            return  # the decision stands, and its hand-over is outstanding: the sweep tells the workflow
+            return self._hand_overs[what](change.case.id)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the change is made, and the sweep tells of it
+            self._report(change.case.id, exc)
+            return False
 
     def _case(self, name: str) -> Case:
         case = self._store.case(name) if _CASE_ID.fullmatch(name) else None

@@ -73,6 +73,10 @@ class CaseNotRedriven(TerminalError):
     """A case's redrive is over, and not all of its records were sent."""
 
 
+class CasesNotSwept(TerminalError):
+    """A sweep is over, and some cases could not be looked after; the next one tries again."""
+
+
 class SettingsMissing(TerminalError):
     """A function's environment lacks variables; the message names all of them."""
 

@@ -1,10 +1,16 @@
-"""Handing over: tell a case's workflow what was decided, however often, until it has heard."""
+"""Handing over: tell a case's workflow what was decided, and its approvers what is proposed, until they have heard."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from stream_redrive.core.cases import Decision
-from stream_redrive.core.ports import CaseStore, HandOver, TaskTokens
+from stream_redrive.core import announcement
+from stream_redrive.core.cases import MACHINE, CaseEvent, CaseStatus, Decision
+from stream_redrive.core.notices import format_time
+from stream_redrive.core.ports import ApproverTopic, CaseStore, Clock, HandOver, TaskTokens
 from stream_redrive.core.records import to_json
+
+# How each sort is told about the case of an id; the answer is whether it was.
+HandOvers = Mapping[HandOver, Callable[[str], bool]]
 
 
 def output_of(decision: Decision, bucket: str) -> dict[str, Any]:
@@ -37,9 +43,36 @@ class HandingOver:
         A workflow whose token is dead is on its way to look for itself, or has ended and will be started again.
         """
         token, case = self._cases.token(case_id), self._cases.case(case_id)
-        if token is None or case is None or case.decision is None:
+        if case is None or case.status is CaseStatus.CLOSED:
+            self._cases.delivered(case_id, HandOver.DECIDED)
+            return False
+        if token is None or case.decision is None:
             return False
         heard = self._tokens.succeed(token, to_json(output_of(case.decision, self._bucket)))
         if heard:
             self._cases.delivered(case_id, HandOver.DECIDED)
         return heard
+
+
+class AnnouncingProposal:
+    """Tells the approvers that one of them awaits a second person."""
+
+    def __init__(self, cases: CaseStore, topic: ApproverTopic, clock: Clock) -> None:
+        self._cases = cases
+        self._topic = topic
+        self._clock = clock
+
+    def __call__(self, case_id: str) -> bool:
+        """Tell them, at least once a proposal; False when nothing is proposed any more."""
+        case = self._cases.case(case_id)
+        if case is None or case.status is not CaseStatus.PROPOSED or case.proposal is None:
+            self._cases.delivered(case_id, HandOver.PROPOSED)
+            return False
+        self._topic.publish(*announcement.of_proposal(case, case.proposal))
+        at = format_time(self._clock.now())
+        event = CaseEvent(
+            f"notify-{at}", at, "notified", MACHINE, MACHINE, case.status, case.status, case.proposal.digest
+        )
+        self._cases.record_event(case_id, event)
+        self._cases.delivered(case_id, HandOver.PROPOSED, case.revision)
+        return True

@@ -438,10 +438,15 @@ class TimeIsUp(Exception):
 
 
 class HandOver(StrEnum):
-    """What a case's workflow must still be told. START: to begin. DECIDED: that a decision was made."""
+    """What must still be told about a case.
+
+    START: its workflow, to begin. DECIDED: its workflow, that a decision was made. PROPOSED: its approvers, that one
+    of them awaits a second person.
+    """
 
     START = "start"
     DECIDED = "decided"
+    PROPOSED = "proposed"
 
 
 # Two items a piece, and room for what else a change writes, within the hundred of a transaction.
@@ -520,10 +525,10 @@ class CaseStore(Protocol):
         """Add a note and its event, in one transaction."""
 
     def hand_overs(self) -> Sequence[tuple[str, HandOver]]:
-        """What workflows must still be told: the case's id and what."""
+        """What must still be told: the case's id and what."""
 
-    def delivered(self, case_id: str, what: HandOver) -> None:
-        """A workflow has been told."""
+    def delivered(self, case_id: str, what: HandOver, revision: int | None = None) -> None:
+        """It has been told. revision: of the case that was told of; what a later change hands over stays."""
 
     def save_token(self, case_id: str, token: str) -> None:
         """Keep the task token of the execution that waits for the decision; the last one counts."""

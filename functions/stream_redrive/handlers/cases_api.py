@@ -11,7 +11,7 @@ from stream_redrive.api import problems, requests
 from stream_redrive.core.cases import Call
 from stream_redrive.core.errors import RetryableError
 from stream_redrive.core.refusals import Refusal
-from stream_redrive.observability import logger
+from stream_redrive.observability import count, logger, metrics
 
 if TYPE_CHECKING:
     from stream_redrive.core.deciding import CaseDesk
@@ -58,7 +58,7 @@ def plan_decision(case_id: str) -> dict[str, Any]:
 
 @app.post("/cases/<case_id>/decisions")
 def decide(case_id: str) -> dict[str, Any]:
-    """Decide, or approve what is proposed."""
+    """Decide, or approve what is proposed. Whom it concerns and could not be told now is told later."""
     body = _body("decision")
     return asdict(_desk().decide(_call(), case_id, body, requests.to_word(body)))
 
@@ -70,8 +70,10 @@ def add_note(case_id: str) -> dict[str, Any]:
 
 
 @logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request of the HTTP API, payload format 2.0; docs/openapi.json describes them."""
+    count(HandOversFailed=0)
     return app.resolve(event, context)
 
 

@@ -1,4 +1,4 @@
-"""SweepCases: tell workflows of cases what they have missed, and start those that are not there."""
+"""SweepCases: tell workflows and approvers of cases what they have missed, and start workflows that are not there."""
 
 from dataclasses import asdict
 from typing import Any
@@ -18,9 +18,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         event: of the schedule; nothing in it matters.
 
     Returns:
-        {"told", "started", "woken", "oldest_seconds", "complete"}
+        {"told", "started", "woken", "failed", "oldest_seconds", "complete"}
+
+    Raises:
+        CasesNotSwept: of some cases, after all others.
     """
-    sweep = asdict(bootstrap.sweep_cases(context)())
-    logger.info("swept", extra=sweep)
-    count(OldestCaseSeconds=sweep["oldest_seconds"])
-    return sweep
+    sweep = bootstrap.sweep_cases(context)()
+    logger.info("swept", extra=asdict(sweep))
+    count(OldestCaseSeconds=sweep.oldest_seconds, HandOversFailed=0)
+    sweep.insist()
+    return asdict(sweep)

@@ -170,6 +170,22 @@ def test_a_redrive_is_followed_until_it_is_certain_what_came_of_it(
     assert "closed: " in done.err
 
 
+def test_whoever_waits_in_vain_is_told_how_to_look_later(wire: Wire, redrive: Redrive) -> None:
+    digest = plan(redrive, "--action", "redrive")["digest"]
+    options = ("--action", "redrive", "--digest", digest, *WHY, "--yes", "--output", "json", "--wait", "--timeout", "0")
+    done = redrive("cases", "decide", CASE, *options)
+    assert (done.code, done.data["status"]) == (3, "decided")
+    assert f"redrive cases show {CASE}" in done.err
+    assert "closed" not in done.err
+
+
+def test_a_decision_that_nobody_heard_says_so(wire: Wire, redrive: Redrive) -> None:
+    digest = plan(redrive, "--action", "redrive")["digest"]
+    done = redrive("cases", "decide", CASE, "--action", "redrive", "--digest", digest, *WHY, "--yes")
+    assert done.code == 0
+    assert "tells it later" in done.err
+
+
 def test_a_stranger_is_told_what_is_missing(wire: Wire, redrive: Redrive) -> None:
     wire.instead = Reply(403, {"message": "Forbidden"})
     done = redrive("cases", "list")
