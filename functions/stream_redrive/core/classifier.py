@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-import fastjsonschema
-
 from stream_redrive.core.fingerprint import fingerprint, normalise
 from stream_redrive.core.known_errors import Bearing, KnownError
 from stream_redrive.core.logged import Logged
@@ -16,12 +14,12 @@ from stream_redrive.core.manifest import Examined, Outcome
 from stream_redrive.core.notices import ShardRef, parse_time
 from stream_redrive.core.patience import SECONDS_A_RECORD, Patience
 from stream_redrive.core.payloads import KplAggregate, Overloaded, Payload, Undecodable
-from stream_redrive.core.policy import Decoder, Policy, Rule, Verdict, compile_schema
+from stream_redrive.core.policy import Decoder, Policy, Rule, Verdict
 from stream_redrive.core.ports import ProbeFinding, TimeIsUp
 from stream_redrive.core.records import Record
 from stream_redrive.core.reports import FailureReport
 from stream_redrive.core.rules import TIMED_OUT_RULE, WRITING_RULES, Evidence, RuleSet, default_rules, names_error
-from stream_redrive.core.schema_check import declared_fields
+from stream_redrive.core.schema_check import SchemaCheck
 from stream_redrive.core.verdicts import RecordVerdict
 
 # From so many records on, and so large a share of all in their range, it is not the records that are at fault.
@@ -221,10 +219,9 @@ class Classifier:
         self._members = members
         self._own_rules = RuleSet(policy.rules)
         self._default_rules = RuleSet(default_rules())
-        self._check = None if policy.schema is None else compile_schema(policy.schema)
-        self._fields = frozenset(declared_fields(policy.schema))
+        self._schema = None if policy.schema is None else SchemaCheck(policy.schema)
         # With decoder "auto" and no schema a payload that can't be decoded proves nothing: don't spend time on it.
-        self._decodes = self._check is not None or policy.decoder in (Decoder.JSON, Decoder.GZIP_JSON)
+        self._decodes = self._schema is not None or policy.decoder in (Decoder.JSON, Decoder.GZIP_JSON)
         self._opens = self._decodes or any({"field", "format"} & rule.when.keys() for rule in policy.rules)
         self._given: dict[tuple[Any, ...], RecordVerdict] = {}
         self._busy_with = ""
@@ -389,21 +386,19 @@ class Classifier:
         return self._schema_fault(document)
 
     def _schema_fault(self, document: object) -> _Finding | None:
-        if self._check is None:
+        if self._schema is None:
             return None
         self._busy_with = "the schema"
         try:
-            self._check(document)
-        except fastjsonschema.JsonSchemaValueException as exc:
-            # A name that the schema doesn't declare is the payload's own.
-            path = ".".join(part if part in self._fields else "*" for part in exc.path[1:]) or "the document"
-            reason = f"the payload breaks the schema at {path}: rule {exc.rule!r}"
-            return _Finding(Verdict.POISON, "payload-schema", reason, f"{path}:{exc.rule}", certain=True)
+            fault = self._schema.fault(document)
         except (ArithmeticError, ValueError, RecursionError) as exc:
             # 1e999 under multipleOf, or a schema that refers to itself: fastjsonschema gives up, which proves nothing.
             problem = f"the payload can't be checked against the schema: {type(exc).__name__}"
             return _Finding(Verdict.HELD, "payload-unchecked", problem)
-        return None
+        if fault is None:
+            return None
+        reason = f"the payload breaks the schema at {fault.path}: rule {fault.rule!r}"
+        return _Finding(Verdict.POISON, "payload-schema", reason, f"{fault.path}:{fault.rule}", certain=True)
 
     def _redrive_limit(self) -> str | None:
         if self._policy.target != "stream":

@@ -73,4 +73,4 @@ class Editor:
         except (ArithmeticError, ValueError, RecursionError) as exc:
             raise SchemaStillBroken(f"record {record}: the schema can't be checked on it") from exc
         if fault is not None:
-            raise SchemaStillBroken(f"record {record} breaks the policy's schema at {fault}")
+            raise SchemaStillBroken(f"record {record} breaks the policy's schema at {fault.path}: rule {fault.rule!r}")

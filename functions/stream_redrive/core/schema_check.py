@@ -1,11 +1,20 @@
 """The policy's schema on a document: what is broken is named by path and rule, never by a value."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import fastjsonschema
 
 from stream_redrive.core.policy import compile_schema
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFault:
+    """Where a document breaks the schema. path: fields, "*" for a name of the payload's own. rule: the keyword."""
+
+    path: str
+    rule: str
 
 
 class SchemaCheck:
@@ -15,8 +24,8 @@ class SchemaCheck:
         self._check = compile_schema(dict(schema) if isinstance(schema, Mapping) else schema)
         self._fields = frozenset(declared_fields(schema))
 
-    def fault(self, document: object) -> str | None:
-        """Path and rule of the first fault; None where there is none.
+    def fault(self, document: object) -> SchemaFault | None:
+        """The first fault; None where there is none.
 
         Raises:
             ArithmeticError, ValueError, RecursionError: the schema can't be checked on this document.
@@ -26,7 +35,7 @@ class SchemaCheck:
         except fastjsonschema.JsonSchemaValueException as exc:
             # A name that the schema doesn't declare is the payload's own.
             path = ".".join(part if part in self._fields else "*" for part in exc.path[1:]) or "the document"
-            return f"{path}: rule {exc.rule!r}"
+            return SchemaFault(path, str(exc.rule))
         return None
 
 
