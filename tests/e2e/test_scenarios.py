@@ -101,7 +101,8 @@ def test_the_report_has_the_fields_of_the_contract_and_counts_our_calls_only(lab
     assert report["scenario"] == "poison-pill"
     assert report["produced"] == 5
     assert report["state_transitions"] >= 10 * report["executions"] > 0
-    assert report["aws_calls"]["stepfunctions.StartExecution"] == report["executions"]
+    # The pill opens a case, unless one of its kind is open already.
+    assert report["aws_calls"]["stepfunctions.StartExecution"] - report["executions"] in (0, 1)
     # The consumer's writes and the mapping's invocations are not ours.
     assert "lambda.Invoke" not in report["aws_calls"]
     assert report["aws_calls"]["sqs.SendMessageBatch"] == 1

@@ -52,7 +52,7 @@ class ScenarioRun:
     def run(self, records: int, seed: int) -> Outcome:
         scenario = self._scenario
         inputs = scenario.generate(records, seed)
-        functions = self._service_functions()
+        functions = self._incident_functions()
         calls_before = self._control.calls()
         self._observer.clear_sink()
         with self._intake_gathers_for(scenario.intake_window):
@@ -225,13 +225,21 @@ class ScenarioRun:
             )
         return mapping
 
-    def _service_functions(self) -> set[str]:
+    def _incident_functions(self) -> set[str]:
+        """StartRedrive and what the redrive machine calls; what is done about cases belongs to no run."""
+        machine = self._clients.stepfunctions.describe_state_machine(
+            stateMachineArn=self._state.outputs["RedriveStateMachineArn"]
+        )
         pages = self._clients.cloudformation.get_paginator("list_stack_resources").paginate(StackName=SERVICE_STACK)
         return {
             resource["PhysicalResourceId"]
             for page in pages
             for resource in page["StackResourceSummaries"]
             if resource["ResourceType"] == "AWS::Lambda::Function"
+            and (
+                f":function:{resource['PhysicalResourceId']}" in machine["definition"]
+                or "FunctionsStartRedrive" in resource["LogicalResourceId"]
+            )
         }
 
 
