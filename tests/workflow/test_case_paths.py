@@ -125,7 +125,7 @@ def test_the_message_says_what_failed_and_what_to_do(cloud: Cloud, work: Casewor
 def test_a_decision_before_the_task_waits_is_not_lost(cloud: Cloud, work: Casework) -> None:
     case = work.open(cloud.produce(GOOD))
     assert work.decide(case, Action.DISCARD)
-    assert sweep(cloud) == {"told": 0, "started": 1, "woken": 0, "oldest_seconds": 0, "complete": True}
+    assert sweep(cloud) == {"told": 0, "started": 1, "woken": 0, "failed": 0, "oldest_seconds": 0, "complete": True}
     closed(cloud, MACHINE.replace(":stateMachine:", ":execution:") + f":{case.id}")
     assert work.standing(case).status is CaseStatus.CLOSED
     assert messages() == []

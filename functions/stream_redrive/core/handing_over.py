@@ -43,13 +43,10 @@ class HandingOver:
         A workflow whose token is dead is on its way to look for itself, or has ended and will be started again.
         """
         token, case = self._cases.token(case_id), self._cases.case(case_id)
-        if case is None or case.status is CaseStatus.CLOSED:
-            self._cases.delivered(case_id, HandOver.DECIDED)
-            return False
-        if token is None or case.decision is None:
-            return False
-        heard = self._tokens.succeed(token, to_json(output_of(case.decision, self._bucket)))
-        if heard:
+        heard = False
+        if token is not None and case is not None and case.decision is not None:
+            heard = self._tokens.succeed(token, to_json(output_of(case.decision, self._bucket)))
+        if heard or case is None or case.status is CaseStatus.CLOSED:
             self._cases.delivered(case_id, HandOver.DECIDED)
         return heard
 
