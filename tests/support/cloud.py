@@ -19,8 +19,14 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.sqs.models import sqs_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (
+    StateTaskServiceCallback,
+)
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from stream_redrive import bootstrap
 from stream_redrive.adapters import clients, sqs
@@ -47,6 +53,7 @@ CASE_STEPS = {
     "ConfirmCase": "confirm_case",
     "SettleCase": "settle_case",
 }
+OTHERS = {"StartRedrive": "start_redrive", "SweepCases": "sweep_cases", "CasesApi": "cases_api"}
 INTEGRATIONS = {"InvokeAndWaitArn": "lambda:invoke.waitForTaskToken", "GetObjectArn": "s3:getObject"}
 VAULT, TABLE, QUEUE, PARAMETER, STREAM = "vault", "ledger", "poison.fifo", "/redrive/policy", "orders-stream"
 ENVIRONMENT = {
@@ -73,6 +80,7 @@ FOREIGN = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDL
 SESSION = boto3.Session()
 
 PARSE = AmazonStateLanguageParser.parse
+WAIT_FOR_TOKEN = StateTaskServiceCallback._eval_wait_for_task_token
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -102,6 +110,7 @@ class Cloud:
     handlers: dict[str, Handler] = field(default_factory=dict)
     contexts: dict[str, Context] = field(default_factory=dict)
     visited: list[str] = field(default_factory=list)
+    waiting: dict[str, Any] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -165,14 +174,36 @@ class Cloud:
 
     def finished(self, arn: str) -> dict[str, Any]:
         """Wait for an execution's end."""
-        stepfunctions = self.client("stepfunctions")
-        deadline = time.monotonic() + 60
-        while True:
-            execution: dict[str, Any] = stepfunctions.describe_execution(executionArn=arn)
-            if execution["status"] != "RUNNING":
-                return execution
-            assert time.monotonic() < deadline, "the execution doesn't end"
-            time.sleep(0.02)  # moto runs it on a thread and tells nobody when it ends
+        wait_for(lambda: arn not in self._running(), f"{arn} doesn't end")
+        execution: dict[str, Any] = self.client("stepfunctions").describe_execution(executionArn=arn)
+        return execution
+
+    def still(self) -> None:
+        """Wait until every execution has ended or waits for the answer to a task."""
+        wait_for(
+            lambda: len(self._running()) <= sum(task.get_outcome() is None for task in list(self.waiting.values())),
+            "the executions go on and on",
+        )
+
+    def _running(self) -> set[str]:
+        machines = stepfunctions_parser_backends[ACCOUNT][REGION].state_machines
+        found = [execution for machine in machines for execution in list(machine.executions)]
+        return {execution.execution_arn for execution in found if execution.exec_status in (None, "RUNNING")}
+
+    def end_cases(self) -> None:
+        """End the workflows that wait for a decision: their threads outlive the cloud otherwise."""
+        for arn in self._running():
+            self.client("stepfunctions").stop_execution(executionArn=arn)
+
+    def forget(self) -> None:
+        """End all executions, empty the queue and the ledger: moto reads or copies all of it for almost every call."""
+        self.still()
+        self.end_cases()
+        for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
+            machine.executions.clear()
+        self.waiting.clear()
+        sqs_backends[ACCOUNT][REGION].queues[QUEUE]._messages.clear()
+        dynamodb_backends[ACCOUNT][REGION].tables[TABLE].items.clear()
 
     def states(self, arn: str) -> list[str]:
         """The names of the states that an execution entered."""
@@ -201,6 +232,14 @@ class Cloud:
 
     def payloads(self, prefix: str) -> list[bytes]:
         return [base64.b64decode(line["data"]) for line in self.lines(prefix)]
+
+
+def wait_for(condition: Callable[[], bool], otherwise: str = "it doesn't happen") -> None:
+    """Wait for something that moto does on a thread, and tells nobody of."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.005)
 
 
 @contextmanager
@@ -234,8 +273,21 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
             return make_call(client, operation, arguments)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", call_alone)
+
+    def wait_for_token(task: Any, **arguments: Any) -> Any:
+        endpoint = arguments["callback_endpoint"]
+        cloud.waiting[endpoint.callback_id] = endpoint
+        try:
+            return WAIT_FOR_TOKEN(task, **arguments)
+        finally:
+            cloud.waiting.pop(endpoint.callback_id, None)
+
     monkeypatch.setattr("moto.awslambda_simple.models.LambdaSimpleBackend.invoke", invoke)
+    monkeypatch.setattr(StateTaskServiceCallback, "_eval_wait_for_task_token", wait_for_token)
     parser = "moto.stepfunctions.parser.asl.component."
+    monkeypatch.setattr(  # moto makes a client for each invocation
+        parser + "state.exec.state_task.lambda_eval_utils.boto_client_for", lambda service, **_: cloud.client(service)
+    )
     monkeypatch.setattr(AmazonStateLanguageParser, "parse", parse)
     monkeypatch.setattr(parser + "common.retry.retrier_decl.time", SimpleNamespace(sleep=cloud.slept.append))
     monkeypatch.setattr(
@@ -244,13 +296,12 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
     )
     monkeypatch.setattr(LambdaClock, "sleep", lambda self, seconds: cloud.slept.append(seconds))
     monkeypatch.setattr(sqs, "LONG_POLL_SECONDS", 0)
-    _one_call_at_a_time(monkeypatch)
     clear_caches()
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}):
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
         _create(cloud, shards)
         yield cloud
-        _end_cases(cloud)
+        cloud.end_cases()
     clear_caches()
 
 
@@ -263,29 +314,6 @@ def parse(definition: str) -> tuple[Any, Any]:
 @cache
 def _tree(definition: str) -> Any:
     return PARSE(definition)[1]
-
-
-def _one_call_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Executions run side by side, and moto's stores don't bear two calls at once."""
-    turn, make = threading.Lock(), BaseClient._make_api_call
-
-    def call(client: Any, operation: str, arguments: Any) -> Any:
-        # These two call other services before they answer.
-        if client.meta.service_model.service_name in ("lambda", "stepfunctions"):
-            return make(client, operation, arguments)
-        with turn:
-            return make(client, operation, arguments)
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", call)
-
-
-def _end_cases(cloud: Cloud) -> None:
-    """End the workflows that wait for a decision: their threads outlive the cloud otherwise."""
-    stepfunctions = cloud.client("stepfunctions")
-    machine = ENVIRONMENT["CASE_STATE_MACHINE_ARN"]
-    for execution in stepfunctions.list_executions(stateMachineArn=machine)["executions"]:
-        if execution["status"] == "RUNNING":
-            stepfunctions.stop_execution(executionArn=execution["executionArn"])
 
 
 def clear_caches() -> None:
@@ -325,7 +353,7 @@ def _create(cloud: Cloud, shards: int) -> None:
     cloud.client("sqs").create_queue(QueueName=QUEUE, Attributes={"FifoQueue": "true"})
     cloud.client("ssm").put_parameter(Name=PARAMETER, Value="{}", Type="String")
     cloud.client("sns").create_topic(Name="approvers")
-    for state, module in {**STEPS, **CASE_STEPS, "StartRedrive": "start_redrive", "SweepCases": "sweep_cases"}.items():
+    for state, module in {**STEPS, **CASE_STEPS, **OTHERS}.items():
         cloud.handlers[state] = importlib.import_module(f"stream_redrive.handlers.{module}").handler
     for name, steps in (("redrive", STEPS), ("case", CASE_STEPS)):
         definition = (STATE_MACHINES / f"{name}.asl.json").read_text()

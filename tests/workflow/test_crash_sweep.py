@@ -3,15 +3,20 @@
 Cut before: the run is killed and the call was never made. Cut after: the call took effect, then the run is killed.
 Answer lost: the call took effect, and the run is told that nobody answered. The step then runs again, as the state
 machine (or, for StartRedrive, the queue) lets it.
+
+A kill at a call that only reads leaves what a kill before the next write, or after the last one, leaves: of such calls
+only the answer is lost, once for each line of the core that asks, since the core may take that for an answer.
 """
 
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +36,8 @@ RECORDS = 8  # two chunks and two PutRecords calls, with the limits below
 CHUNK_RECORDS = 5
 CALL_RECORDS = 4
 CUTS = ("before", "after", "answer lost")
+READS = ("Get", "BatchGet", "Query", "List", "Describe", "Filter")
+CORE = str(Path(sending.__file__).parent)
 IN_MACHINE = (
     "CaptureRecords",
     "ClassifyRecords",
@@ -51,6 +58,7 @@ class Scissors:
     def __init__(self, step: str, how: str = "before") -> None:
         self.step = step
         self.calls: list[str] = []
+        self._askers: list[Any] = []
         self._how = how
         self._cut_at: int | None = None
         self.cuts = 0
@@ -58,7 +66,19 @@ class Scissors:
 
     def cut_next(self, index: int) -> None:
         """Count anew, and cut the call of this index."""
-        self.calls, self._cut_at, self.cuts = [], index, 0
+        self.calls, self._askers, self._cut_at, self.cuts = [], [], index, 0
+
+    def worthwhile(self) -> dict[int, str]:
+        """The calls so far that are worth a cut: index and operation."""
+        chosen: dict[int, str] = {}
+        known = set()
+        for index, (operation, asker) in enumerate(zip(self.calls, self._askers, strict=True)):
+            if operation.startswith(READS):
+                if self._how != "answer lost" or asker in known:
+                    continue
+                known.add(asker)
+            chosen[index] = operation
+        return chosen or {0: self.calls[0]}
 
     def around(self, handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def run(event: Any, context: Any) -> Any:
@@ -76,6 +96,7 @@ class Scissors:
         if not getattr(self._here, "inside", False):
             return make(client, operation, arguments)
         self.calls.append(operation)
+        self._askers.append((operation, *lines_of_the_core()))
         if len(self.calls) - 1 != self._cut_at:
             return make(client, operation, arguments)
         self.cuts += 1
@@ -85,6 +106,15 @@ class Scissors:
         if self._how == "after":
             raise Killed
         raise ReadTimeoutError(endpoint_url=operation)
+
+
+def lines_of_the_core() -> Iterator[tuple[str, int]]:
+    """Where in the core we are, from the inside to the outside."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(CORE):
+            yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
 
 
 @contextmanager
@@ -184,15 +214,16 @@ def test_each_step_survives_a_cut_at_each_of_its_calls(step: str, how: str) -> N
     scissors = Scissors(step, how)
     with cloud_with(scissors) as cloud:
         check_one_incident(cloud, before := set())
-        operations = scissors.calls
-        assert operations
-        for index, operation in enumerate(operations):
-            scissors.cut_next(index)
-            try:
-                check_one_incident(cloud, before)
-            except AssertionError as exc:
-                raise AssertionError(f"cut {how} call {index} of {step}, {operation}: {exc}") from exc
-            assert scissors.cuts or len(scissors.calls) <= index, f"call {index} of {step} was not cut"
+        for index, operation in scissors.worthwhile().items():
+            cloud.forget()
+            # Records that open a case, then records that join it.
+            for _ in range(2 if step == "QuarantineRecords" else 1):
+                scissors.cut_next(index)
+                try:
+                    check_one_incident(cloud, before)
+                except AssertionError as exc:
+                    raise AssertionError(f"cut {how} call {index} of {step}, {operation}: {exc}") from exc
+                assert scissors.cuts or len(scissors.calls) <= index, f"call {index} of {step} was not cut"
 
 
 @pytest.mark.parametrize("how", CUTS)
