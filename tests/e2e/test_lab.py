@@ -86,7 +86,7 @@ def test_what_the_local_cloudformation_drops_is_restored(lab: Lab) -> None:
     expiry = lab.clients.dynamodb.describe_time_to_live(TableName=ledger)["TimeToLiveDescription"]
     assert expiry["AttributeName"] == "expires_at"
     rules = lab.clients.s3.get_bucket_lifecycle_configuration(Bucket=lab.state.outputs["VaultBucketName"])["Rules"]
-    assert {rule["Filter"]["Prefix"] for rule in rules} == {"captured/", "incidents/", "quarantine/"}
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {"captured/", "cases/", "incidents/", "quarantine/"}
     mappings = lab.clients.lambda_.list_event_source_mappings()["EventSourceMappings"]
     assert {mapping["State"] for mapping in mappings} <= {"Disabled", "Disabling"}
     assert len(mappings) > 1
