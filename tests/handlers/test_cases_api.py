@@ -3,11 +3,14 @@
 import base64
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier, local
 from typing import Any
 
 import pytest
 
+from stream_redrive import bootstrap
 from stream_redrive.adapters.cases import DynamoCaseStore
 from stream_redrive.adapters.clock import LambdaClock
 from stream_redrive.adapters.s3 import S3Vault
@@ -15,7 +18,7 @@ from stream_redrive.adapters.stepfunctions import StepFunctionsTaskTokens
 from stream_redrive.api.problems import STATUS
 from stream_redrive.api.requests import MAX_BODY_BYTES
 from stream_redrive.core import refusals
-from stream_redrive.core.cases import CaseStatus
+from stream_redrive.core.cases import Call, CaseStatus, Word
 from stream_redrive.core.errors import AccessDenied, ServiceBusy
 from stream_redrive.core.ports import CaseChange, HandOver
 from stream_redrive.handlers import cases_api
@@ -134,6 +137,37 @@ def test_a_decision_whose_telling_fails_stands_and_is_told_later(
     assert (logged["case_id"], logged["error"]) == (CASE, "AccessDenied")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert sum(sum(line["HandOversFailed"]) for line in lines if "_aws" in line) == 1
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_of_two_who_decide_at_the_same_moment_one_wins_and_the_other_is_told_who(
+    api: Api, attempt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {arn: (action, api.digest(action)) for arn, action in ((ALICE, "keep"), (BOB, "redrive"))}
+    commit, both_have_read, here = DynamoCaseStore.commit, Barrier(2, timeout=30), local()
+
+    def commit_together(store: DynamoCaseStore, change: CaseChange) -> bool:
+        if not hasattr(here, "waited"):
+            here.waited = both_have_read.wait()
+        return commit(store, change)
+
+    monkeypatch.setattr(DynamoCaseStore, "commit", commit_together)
+
+    def decide(arn: str) -> str:
+        action, digest = wanted[arn]
+        desk = bootstrap.cases_api(Context("CasesApi"))  # type: ignore[arg-type]
+        try:
+            word = Word(digest, "seen")
+            return str(desk.decide(Call(arn, f"{attempt}-{action}"), CASE, {"action": action}, word).case.status)
+        except refusals.AlreadyDecided as exc:
+            return str(exc)
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = dict(zip(wanted, pool.map(decide, wanted), strict=True))
+    [winner] = [arn for arn, answer in answers.items() if answer == "decided"]
+    [told] = [answer for arn, answer in answers.items() if arn != winner]
+    assert told.startswith(f"{winner} has decided to {wanted[winner][0]} 3 records")
+    assert [event.kind for event in api.store.events(CASE)].count("decided") == 1
 
 
 def routes(method: str) -> list[str]:

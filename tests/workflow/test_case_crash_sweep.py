@@ -15,9 +15,10 @@ from moto.sqs.models import sqs_backends
 from stream_redrive.core.cases import Action, Case, CaseStatus
 from stream_redrive.core.notices import format_time
 from stream_redrive.core.ports import CaseChange
+from stream_redrive.handlers import cases_api
 from tests.support import casework
 from tests.support.casework import ALICE, BOB, FINGERPRINT, Casework
-from tests.support.cloud import QUEUE, REGION, Cloud
+from tests.support.cloud import QUEUE, REGION, Cloud, Context
 from tests.workflow.test_crash_sweep import CUTS, Scissors, cloud_with
 
 RECORDS = 5  # two chunks and, with four records a call, as many PutRecords calls
@@ -163,7 +164,7 @@ def test_a_decision_survives_a_cut_at_each_of_its_calls(how: str) -> None:
 
 
 def run_a_decision(cloud: Cloud, work: Casework) -> None:
-    """Two people edit all records but one, and one of them keeps that; each repeats what gets no answer."""
+    """Two people decide to edit all records but one; each repeats what gets no answer."""
     batch = produce(cloud)
     case = work.open(batch)
     sweep_until(cloud, lambda: "notified" in work.history(case))
@@ -172,46 +173,41 @@ def run_a_decision(cloud: Cloud, work: Casework) -> None:
         "patch": [{"op": "replace", "path": "/n", "value": 9}],
         "except": [f"{batch[-1].shard_id}:{batch[-1].sequence_number}"],
     }
-    digest = str(ask(cloud, ALICE.arn, case.id, "plans", change)["digest"])
+    digest = digest_of(ALICE.arn, case.id, change)
     for person in (ALICE, BOB):
-        ask(cloud, person.arn, case.id, "decisions", {**change, "digest": digest, "reason": "seen"})
+        decide(cloud, person.arn, case.id, {**change, "digest": digest, "reason": "seen"})
     decision = work.standing(case).decision
     assert decision is not None
     assert (decision.digest, decision.by.arn) == (digest, ALICE.arn)
     assert decision.approved_by is not None
     assert decision.approved_by.arn == BOB.arn
     sweep_until_closed(cloud, work, case.id)
-    sweep_until(cloud, lambda: "notified" in work.history(work.standing(SUCCESSOR)))
-    keep = {"action": "keep"}
-    digest = str(ask(cloud, BOB.arn, SUCCESSOR, "plans", keep)["digest"])
-    ask(cloud, BOB.arn, SUCCESSOR, "decisions", {**keep, "digest": digest, "reason": "seen"})
-    sweep_until_closed(cloud, work, SUCCESSOR)
     kinds = Counter(work.history(case)) + Counter(work.history(work.standing(SUCCESSOR)))
-    assert (kinds["proposed"], kinds["decided"], kinds["opened"], kinds["settled"]) == (1, 2, 1, 2)
+    assert (kinds["proposed"], kinds["decided"], kinds["opened"], kinds["settled"]) == (1, 1, 1, 1)
     assert copies_of(cloud, batch) == Counter({b'{"n":9}': RECORDS - 1})
     assert [m["record"]["sequence_number"] for m in cloud.poison_messages()] == [batch[-1].sequence_number]
     assert work.cases.hand_overs() == []
 
 
-def ask(cloud: Cloud, arn: str, name: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask the API until it answers; a decision that was made already is an answer."""
-    event = {
-        "version": "2.0",
-        "rawPath": f"/cases/{name}/{what}",
-        "headers": {},
-        "requestContext": {
-            "http": {"method": "POST", "path": f"/cases/{name}/{what}"},
-            "stage": "$default",
-            "authorizer": {"iam": {"userArn": arn}},
-        },
-        "body": json.dumps(body),
-        "isBase64Encoded": False,
-    }
+def digest_of(arn: str, name: str, change: dict[str, Any]) -> str:
+    """The digest of a plan; its calls are not those that are cut."""
+    answer = cases_api.handler(request(arn, name, "plans", change), Context("CasesApi"))  # type: ignore[arg-type]
+    return str(json.loads(answer["body"])["digest"])
+
+
+def decide(cloud: Cloud, arn: str, name: str, word: dict[str, Any]) -> None:
+    """Ask until there is an answer; that it was decided already is one."""
     for _ in range(5):
         try:
-            answer = cloud.call("CasesApi", event)
+            answer = cloud.call("CasesApi", request(arn, name, "decisions", word))
         except Exception:  # noqa: BLE001 - the caller sees a status, not why
             continue
         if answer["statusCode"] < 500:
-            return dict(json.loads(answer["body"]))
+            return
     raise AssertionError("the API doesn't answer")
+
+
+def request(arn: str, name: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    path = f"/cases/{name}/{what}"
+    context = {"http": {"method": "POST", "path": path}, "stage": "$default", "authorizer": {"iam": {"userArn": arn}}}
+    return {"version": "2.0", "rawPath": path, "headers": {}, "requestContext": context, "body": json.dumps(body)}

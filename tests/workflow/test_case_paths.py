@@ -1,8 +1,6 @@
 """Every path through the case machine: the real ASL runs the real handlers."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,7 +16,7 @@ from stream_redrive.core.notices import format_time
 from stream_redrive.core.ports import CaseChange, HandOver, QuarantinedRecord
 from tests.support import casework
 from tests.support.casework import Casework
-from tests.support.cloud import CASE_STEPS, ENVIRONMENT, QUEUE, REGION, TABLE, Cloud, Context
+from tests.support.cloud import CASE_STEPS, ENVIRONMENT, QUEUE, REGION, TABLE, Cloud, Context, wait_for
 
 MACHINE = ENVIRONMENT["CASE_STATE_MACHINE_ARN"]
 GOOD = [("key", b'{"n": %d}' % n) for n in range(8)]
@@ -27,13 +25,6 @@ GOOD = [("key", b'{"n": %d}' % n) for n in range(8)]
 @pytest.fixture
 def work(cloud: Cloud) -> Casework:
     return casework.on_aws()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it doesn't happen"
-        time.sleep(0.02)  # moto runs the machine on a thread and tells nobody what it does
 
 
 def start(cloud: Cloud, case: Case, name: str | None = None, seconds: int = 3_600) -> str:
