@@ -9,6 +9,7 @@ from stream_redrive.core.chunks import VaultKeys
 from stream_redrive.core.closing import CloseIncident, ParkIncident
 from stream_redrive.core.errors import VaultObjectMissing
 from stream_redrive.core.incident import Incident
+from stream_redrive.core.quarantine import QuarantineManifest
 from tests.support.build import CONSUMER, SHARD_ID, incident, notice, notice_of
 from tests.support.memory import MemoryPoisonQueue
 from tests.support.scene import EXECUTION_ARN, Scene
@@ -208,3 +209,17 @@ def test_an_input_that_describes_no_incident_is_parked_as_it_is() -> None:
     body = json.loads(message.body)
     assert (body["incident"], body["captured"], body["error"]) == ({"surprise": 1}, None, "MalformedIncident")
     assert message.attributes["consumer"] == "unknown"
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_more_than_a_hundred_cases_are_named_by_a_reference_too(count: int) -> None:
+    scene = Scene()
+    failed = scene.fail(scene.produce(b"x"))
+    key = VaultKeys(failed).quarantine_manifest
+    cases = tuple(f"{number:016}-1" for number in range(count))
+    scene.vault.put(key, QuarantineManifest(count, (), cases).encode())
+    output = close(scene, failed, count)["quarantine"]
+    if count <= 100:
+        assert output["cases"] == list(cases)
+    else:
+        assert output["cases_ref"] == {"bucket": "vault", "key": key, "count": count}
