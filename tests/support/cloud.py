@@ -190,15 +190,15 @@ class Cloud:
         found = [execution for machine in machines for execution in list(machine.executions)]
         return {execution.execution_arn for execution in found if execution.exec_status in (None, "RUNNING")}
 
-    def end_cases(self) -> None:
-        """End the workflows that wait for a decision: their threads outlive the cloud otherwise."""
+    def end_executions(self) -> None:
+        """Let executions come to their end, or end those that wait: their threads outlive the cloud otherwise."""
+        self.still()
         for arn in self._running():
             self.client("stepfunctions").stop_execution(executionArn=arn)
 
     def forget(self) -> None:
         """End all executions, empty the queue and the ledger: moto reads or copies all of it for almost every call."""
-        self.still()
-        self.end_cases()
+        self.end_executions()
         for machine in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines:
             machine.executions.clear()
         self.waiting.clear()
@@ -301,7 +301,7 @@ def small_aws(monkeypatch: pytest.MonkeyPatch, shards: int = 1) -> Iterator[Clou
         monkeypatch.setattr("boto3.DEFAULT_SESSION", SESSION)
         _create(cloud, shards)
         yield cloud
-        cloud.end_cases()
+        cloud.end_executions()
     clear_caches()
 
 
