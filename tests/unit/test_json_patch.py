@@ -150,6 +150,13 @@ OPERATIONS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("document", [None, 7, "text"])
+@pytest.mark.parametrize("op", ["remove", "move"])
+def test_nothing_is_taken_from_what_holds_nothing(op: str, document: object) -> None:
+    with pytest.raises(DoesNotApply, match="neither object nor array"):
+        patched(document, {"op": op, "from": "/a", "path": "/a" if op == "remove" else "/b"})
+
+
 @given(
     st.dictionaries(NAMES, DOCUMENTS, max_size=4) | st.lists(DOCUMENTS, max_size=4),
     st.lists(OPERATIONS, min_size=1, max_size=4),

@@ -147,7 +147,8 @@ def _get(document: Any, path: Sequence[str]) -> Any:
 
 def _take(document: Any, path: Sequence[str]) -> Any:
     parent = _get(document, path[:-1])
-    return parent.pop(_key(parent, path[-1]))
+    key = _key(parent, path[-1])
+    return parent.pop(key)
 
 
 def _replace(document: Any, path: Sequence[str], value: Any) -> Any:
