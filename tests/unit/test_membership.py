@@ -271,12 +271,14 @@ def seconds_for(records: int, lanes: int = 10) -> float:
         for start in range(first, first + lanes)
     ]
     shard = Shard([wanted(f"k{place % lanes}-{place % 730}") for place in range(records)], batches)
-    began = time.process_time()
+    began = time.thread_time()
     membership, finder = shard.membership(mapping(factor=lanes)), NoticeFinder(shard.notices)
     numbers = [record.stream.sequence_number for record in shard.captured]
     assert all(membership.failed(number, finder.covering(number)) for number in numbers)
-    return time.process_time() - began
+    return time.thread_time() - began
 
 
 def test_the_cost_grows_with_the_records_and_no_faster() -> None:
-    assert seconds_for(8_000) < 8 * seconds_for(2_000)
+    # The least of several: a collection of the whole process's garbage may fall into any of them.
+    few, many = (min(seconds_for(records) for _ in range(5)) for records in (2_000, 8_000))
+    assert many < 8 * few
